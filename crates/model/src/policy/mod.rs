@@ -1,0 +1,11 @@
+//! Wanted behaviour, one file per policy.
+
+mod body_limit;
+mod https_redirect;
+mod rewrite;
+mod timeouts;
+
+pub use body_limit::BodyLimit;
+pub use https_redirect::HttpsRedirect;
+pub use rewrite::Rewrite;
+pub use timeouts::Timeouts;

@@ -1,0 +1,1 @@
+//! The fakes and the spec runner: known only by tests.

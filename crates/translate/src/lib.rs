@@ -1,0 +1,1 @@
+//! Kubernetes objects to a Model and diagnostics: pure.
