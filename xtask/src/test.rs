@@ -1,0 +1,70 @@
+//! `cargo xtask test`: every test there is, in one command.
+
+use std::process::ExitCode;
+
+use crate::command::{self, cargo};
+use crate::step::{Outcome, Steps};
+use crate::suites::Suites;
+use crate::{check, fuzz, unexpected};
+
+/// How long each fuzz target runs here. Longer runs are `cargo xtask fuzz SECONDS`.
+const FUZZ_SECONDS: u64 = 30;
+
+pub(crate) fn run(rest: &[String]) -> ExitCode {
+    if let Some(usage) = unexpected(rest) {
+        return usage;
+    }
+    let mut suites = Suites::default();
+    let mut steps = Steps::default();
+    steps.run("format", check::format);
+    steps.run("lints", check::lints);
+    // End-to-end tests start the program itself, which `cargo test` of another crate does not build.
+    steps.run("build", build_program);
+    steps.run("tests", || tests(&mut suites));
+    steps.run("documentation", documentation);
+    steps.run("dependencies", dependencies);
+    if fuzz::exists() {
+        steps.run("fuzz", || fuzz::targets(FUZZ_SECONDS));
+    }
+    let code = steps.finish();
+    suites.print();
+    code
+}
+
+/// The program, where end-to-end tests look for it.
+pub(crate) fn build_program() -> Outcome {
+    command::run(cargo().args(["build", "--locked", "--package", "portcullis"])).into()
+}
+
+/// All test programs of the workspace, also after one has failed.
+fn tests(suites: &mut Suites) -> Outcome {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    let result = command::run_seen(&mut test, |line| suites.see(line));
+    let total = suites.total();
+    match result {
+        Err(why) => Outcome::Failed(format!("{} failed; {why}", total.failed)),
+        Ok(()) if total.ignored > 0 => Outcome::Failed(format!("{} were ignored", total.ignored)),
+        Ok(()) if total.passed == 0 => Outcome::Failed(String::from("there were none")),
+        Ok(()) => Outcome::Passed(format!("{} passed", total.passed)),
+    }
+}
+
+fn documentation() -> Outcome {
+    let mut doc = cargo();
+    doc.args(["doc", "--locked", "--workspace", "--no-deps", "--document-private-items"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
+    command::run(&mut doc).into()
+}
+
+/// Licences, sources, bans and duplicates. Advisories need a database that is given by hand.
+fn dependencies() -> Outcome {
+    if !command::answers("cargo-deny", &["--version"]) {
+        return Outcome::Skipped(String::from(
+            "cargo-deny is absent; `cargo install --locked cargo-deny` installs it",
+        ));
+    }
+    let mut deny = cargo();
+    deny.args(["deny", "--locked", "check", "bans", "licenses", "sources"]);
+    command::run(&mut deny).into()
+}
