@@ -1,30 +1,24 @@
-//! Which route? Pure: hosts, then paths. Allocation-free in `find`.
+//! Which route? Hosts first, then paths.
 //!
-//! CONTRACT (to be filled in)
+//! A [`HostTable`] is one host block compiled alone, so that a change of one host replaces one
+//! table; a [`RouteTable`] is the set of them behind one listener. Everything here is pure: no
+//! clock, no sockets, and [`RouteTable::find`] allocates nothing for literal routes. The payload
+//! of a route is generic: the proxy hangs compiled routes on it, tests hang words.
+//!
+//! What must hold: the route found is the first, in the order in which its host's routes are
+//! tried, whose condition holds for the request's path; and [`RouteTable::explain`] takes the very
+//! walk that [`RouteTable::find`] takes.
 
-use model::{Hostname, Miss, PathForm, PathMatch};
+mod explain;
+mod head;
+mod host;
+mod path;
+mod pattern;
+mod rewrite;
+mod segments;
 
-/// One host block to build from. `routes` in the order of the virtual host.
-pub struct HostBlock<T> {
-    /// Which hosts.
-    pub hostname: Hostname,
-    /// In which form paths are compared.
-    pub path_form: PathForm,
-    /// What happens on a miss.
-    pub miss: Miss,
-    /// One ordered list instead of precedence.
-    pub ordered: bool,
-    /// The routes.
-    pub routes: Vec<(PathMatch, T)>,
-}
-
-/// What of a request is matched.
-#[derive(Clone, Copy, Debug)]
-pub struct RequestHead<'r> {
-    /// Lower-case host without port and trailing dot; `None` for HTTP/1.0 without Host.
-    pub host: Option<&'r str>,
-    /// The canonical path.
-    pub canonical: &'r str,
-    /// The decoded form (bytes; equal to canonical where nothing is decoded).
-    pub decoded: &'r [u8],
-}
+pub use explain::{Explanation, HostOutcome, HostTrial, Outrank, RouteOutcome, RouteTrial};
+pub use head::RequestHead;
+pub use host::{Found, Lookup, RouteTable};
+pub use path::{BuildError, HostBlock, HostTable};
+pub use pattern::{Regex, RegexProblem, check_regex};
