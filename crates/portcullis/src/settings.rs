@@ -1,0 +1,447 @@
+//! The settings: one table that feeds flags, environment, file, help and reference page.
+//!
+//! A row is a field of [`Settings`], its name, what its value is called, its default and what it
+//! does. The flag is `--name`, the variable `PORTCULLIS_NAME`, the key of the file `name`. Flag beats
+//! environment beats file. Whatever is not in the table is an error.
+
+pub mod file;
+pub mod layer;
+pub mod reference;
+pub mod suggest;
+pub mod value;
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use layer::{Layers, SettingsError, not_one, unreadable};
+use value::{
+    AccessLog, Auto, Dialect, EndpointOverride, ExternalNames, Format, HttpPath, LogLevel,
+    NamespacedName, OrOff, ServicePort, Size, Value,
+};
+
+/// A heading in the help and on the reference page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Group {
+    /// What is read.
+    Objects,
+    /// Where traffic comes in.
+    Listeners,
+    /// The life of the process.
+    Process,
+    /// Logs.
+    Logs,
+    /// Bounds on clients.
+    ClientLimits,
+    /// Bounds on HTTP/2 connections.
+    Http2Limits,
+    /// Bounds on endpoints.
+    UpstreamLimits,
+}
+
+impl Group {
+    /// The heading.
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Objects => "Objects",
+            Self::Listeners => "Listeners",
+            Self::Process => "Process",
+            Self::Logs => "Logs",
+            Self::ClientLimits => "Limits on clients",
+            Self::Http2Limits => "Limits on HTTP/2 connections",
+            Self::UpstreamLimits => "Limits on endpoints",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Setting {
+    /// The name, in kebab-case.
+    pub name: &'static str,
+    /// The heading it stands under.
+    pub group: Group,
+    /// What its value is called.
+    pub placeholder: &'static str,
+    /// The texts it has when nobody gives any.
+    pub defaults: &'static [&'static str],
+    /// What it does; one sentence a line.
+    pub doc: &'static [&'static str],
+    /// Whether it takes several values.
+    pub repeatable: bool,
+    /// The words allowed, where they are few.
+    pub choices: &'static [&'static str],
+    /// Whether the flag may stand without a value.
+    pub switch: bool,
+}
+
+impl Setting {
+    /// What it does, as one paragraph.
+    pub fn paragraph(&self) -> String {
+        self.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ")
+    }
+}
+
+macro_rules! settings {
+    (@arity one $type:ty) => { $type };
+    (@arity many $type:ty) => { Vec<$type> };
+    (@repeatable one) => { false };
+    (@repeatable many) => { true };
+    (@read one $type:ty, $setting:expr, $layers:expr, $errors:expr) => {
+        read_one::<$type>($setting, $layers, $errors)
+    };
+    (@read many $type:ty, $setting:expr, $layers:expr, $errors:expr) => {
+        read_many::<$type>($setting, $layers, $errors)
+    };
+    ($($group:ident { $(
+        $(#[doc = $doc:literal])+
+        $field:ident : $arity:ident $type:ty = $name:literal $placeholder:literal [$($default:literal),*];
+    )* })*) => {
+        /// Everything that can be set, read and checked.
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub struct Settings {
+            $($( $(#[doc = $doc])+ pub $field: settings!(@arity $arity $type), )*)*
+        }
+
+        /// The rows, in the order of the help.
+        pub static SETTINGS: &[Setting] = &[$($( Setting {
+            name: $name,
+            group: Group::$group,
+            placeholder: $placeholder,
+            defaults: &[$($default),*],
+            doc: &[$($doc),+],
+            repeatable: settings!(@repeatable $arity),
+            choices: <$type as Value>::CHOICES,
+            switch: <$type as Value>::SWITCH,
+        }, )*)*];
+
+        impl Settings {
+            /// Reads every setting from what was given; all that is wrong is told at once.
+            pub fn resolve(layers: &Layers) -> Result<Self, Vec<SettingsError>> {
+                let mut errors = Vec::new();
+                let mut rows = SETTINGS.iter();
+                $($( let $field = settings!(@read $arity $type, rows.next(), layers, &mut errors); )*)*
+                let settings = match ($($( $field, )*)*) {
+                    ($($( Some($field), )*)*) if errors.is_empty() => Self { $($( $field, )*)* },
+                    _ => return Err(errors),
+                };
+                settings.check(layers)
+            }
+        }
+    };
+}
+
+/// Reads a setting with one value; `None` when an error was told.
+fn read_one<T: Value>(
+    setting: Option<&Setting>,
+    layers: &Layers,
+    errors: &mut Vec<SettingsError>,
+) -> Option<T> {
+    let setting = setting?;
+    let given = layers.get(setting);
+    let [text] = given.texts.as_slice() else {
+        errors.push(not_one(setting, &given.origin, given.texts.len()));
+        return None;
+    };
+    T::parse(text).map_err(|why| errors.push(unreadable(setting, &given.origin, text, &why))).ok()
+}
+
+/// Reads a setting with any number of values; `None` when an error was told.
+fn read_many<T: Value>(
+    setting: Option<&Setting>,
+    layers: &Layers,
+    errors: &mut Vec<SettingsError>,
+) -> Option<Vec<T>> {
+    let setting = setting?;
+    let given = layers.get(setting);
+    let mut values = Vec::new();
+    for text in &given.texts {
+        match T::parse(text) {
+            Ok(value) => values.push(value),
+            Err(why) => errors.push(unreadable(setting, &given.origin, text, &why)),
+        }
+    }
+    (values.len() == given.texts.len()).then_some(values)
+}
+
+settings! {
+    Objects {
+        /// A directory (read with all below it), a file, or `-` for standard input.
+        /// YAML or JSON; changes are served as they are written.
+        manifests: many String = "manifests" "PATH" [];
+        /// Serve only Ingresses of this class.
+        /// Without it, the classes whose controller is ours are served; where no IngressClass names our controller, every Ingress is.
+        ingress_class: many String = "ingress-class" "NAME" [];
+        /// The name by which IngressClass objects call us.
+        controller_name: many String = "controller-name" "NAME" ["portcullis.io/ingress-controller"];
+        /// Serve Ingresses that name no class, too.
+        watch_ingress_without_class: one bool = "watch-ingress-without-class" "BOOL" ["false"];
+        /// Whose reading of Ingress objects applies; `auto` is `nginx` for the classes of ingress-nginx and `kubernetes` for all others.
+        dialect: one Dialect = "dialect" "DIALECT" ["auto"];
+        /// Endpoints for a Service that no manifest gives any: `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for all such.
+        endpoint: many EndpointOverride = "endpoint" "SERVICE=ADDRESS" [];
+        /// Which addresses a Service of type ExternalName may lead to.
+        external_name: one ExternalNames = "external-name" "POLICY" ["public"];
+        /// The Secret whose certificate is served where no other fits; without it, one is generated at start.
+        default_tls_secret: one OrOff<NamespacedName> = "default-tls-secret" "NAMESPACE/NAME" ["off"];
+        /// Where requests go that no rule matches.
+        default_backend_service: one OrOff<ServicePort> = "default-backend-service" "NAMESPACE/NAME:PORT" ["off"];
+    }
+    Listeners {
+        /// Listen for cleartext HTTP/1 and HTTP/2 here; `off` for none.
+        http: many OrOff<SocketAddr> = "http" "ADDRESS" ["127.0.0.1:8080"];
+        /// Listen for TLS here; `off` for none.
+        https: many OrOff<SocketAddr> = "https" "ADDRESS" ["127.0.0.1:8443"];
+        /// Answer `/healthz`, `/readyz`, `/metrics` and `/snapshot` here; `off` for none.
+        admin: many OrOff<SocketAddr> = "admin" "ADDRESS" ["127.0.0.1:9090"];
+        /// The cleartext port that clients see, for `X-Forwarded-Port`; `auto` is the listener's.
+        public_http_port: one Auto<NonZeroU16> = "public-http-port" "PORT" ["auto"];
+        /// The TLS port that clients see, for redirects and `X-Forwarded-Port`; `auto` is the listener's.
+        public_https_port: one Auto<NonZeroU16> = "public-https-port" "PORT" ["auto"];
+        /// Answer 200 at this path on the traffic listeners, whatever the host; 503 while draining.
+        health_path: one OrOff<HttpPath> = "health-path" "PATH" ["off"];
+        /// Peers whose `X-Forwarded-*` fields are believed.
+        trusted_proxies: many IpNet = "trusted-proxies" "NETWORK" [];
+    }
+    Process {
+        /// Threads that serve; `auto` is what the CPU quota and affinity allow.
+        workers: one Auto<NonZeroUsize> = "workers" "COUNT" ["auto"];
+        /// After SIGTERM, how long health checks fail while everything is still accepted.
+        drain_delay: one Duration = "drain-delay" "DURATION" ["0s"];
+        /// After that, how long requests in flight may take before their connections are cut.
+        drain_timeout: one Duration = "drain-timeout" "DURATION" ["5m"];
+    }
+    Logs {
+        /// Write a line for each request.
+        access_log: one AccessLog = "access-log" "FORM" ["off"];
+        /// Write the access log to this file, or `stdout` or `stderr`.
+        access_log_file: one String = "access-log-file" "FILE" ["stdout"];
+        /// How much the process log tells.
+        log_level: one LogLevel = "log-level" "LEVEL" ["info"];
+        /// The form of the process log.
+        log_format: one Format = "log-format" "FORM" ["text"];
+    }
+    ClientLimits {
+        /// Bytes of a request head; more is answered 431.
+        request_head_bytes_max: one Size = "request-head-bytes-max" "SIZE" ["32KiB"];
+        /// Fields of a request head; more is answered 431. At most 256.
+        request_fields_max: one NonZeroU32 = "request-fields-max" "COUNT" ["100"];
+        /// Bytes of a request target; more is answered 414.
+        request_target_bytes_max: one Size = "request-target-bytes-max" "SIZE" ["8KiB"];
+        /// Bytes of a request body; more is answered 413. Annotations may say otherwise.
+        request_body_bytes_max: one OrOff<Size> = "request-body-bytes-max" "SIZE" ["off"];
+        /// How long a request head may take to arrive, from its first byte.
+        request_head_timeout: one Duration = "request-head-timeout" "DURATION" ["10s"];
+        /// How long a body may stand still, either way.
+        body_idle_timeout: one Duration = "body-idle-timeout" "DURATION" ["60s"];
+        /// Bytes a second that a request body must reach on average; upgrades, gRPC, events and HTTP/2 streams that wait for window are excepted.
+        body_rate_min: one OrOff<Size> = "body-rate-min" "SIZE" ["240"];
+        /// How long a connection may wait for its next request.
+        keepalive_timeout: one Duration = "keepalive-timeout" "DURATION" ["75s"];
+        /// Requests after which a connection is ended in good order.
+        connection_requests_max: one OrOff<NonZeroU32> = "connection-requests-max" "COUNT" ["10000"];
+        /// Age at which a connection is ended in good order.
+        connection_age_max: one OrOff<Duration> = "connection-age-max" "DURATION" ["1h"];
+        /// Connections served at once; `auto` is 80 % of the limit on open files.
+        connections_max: one Auto<NonZeroUsize> = "connections-max" "COUNT" ["auto"];
+        /// How long a TLS handshake may take.
+        handshake_timeout: one Duration = "handshake-timeout" "DURATION" ["10s"];
+    }
+    Http2Limits {
+        /// Streams open at once on a connection.
+        http2_streams_max: one NonZeroU32 = "http2-streams-max" "COUNT" ["100"];
+        /// Bytes a stream may send ahead.
+        http2_stream_window: one Size = "http2-stream-window" "SIZE" ["64KiB"];
+        /// Bytes a connection may send ahead.
+        http2_connection_window: one Size = "http2-connection-window" "SIZE" ["1MiB"];
+        /// Streams that a client may reset in 30 seconds before its connection is ended.
+        http2_resets_max: one NonZeroU32 = "http2-resets-max" "COUNT" ["100"];
+        /// Bytes held for a connection, over all its streams.
+        http2_connection_memory_max: one Size = "http2-connection-memory-max" "SIZE" ["2MiB"];
+    }
+    UpstreamLimits {
+        /// How long connecting to an endpoint may take.
+        connect_timeout: one Duration = "connect-timeout" "DURATION" ["5s"];
+        /// How long an endpoint may take to answer, and between two reads of its answer; upgrades and gRPC are excepted.
+        response_timeout: one Duration = "response-timeout" "DURATION" ["60s"];
+    }
+}
+
+impl Settings {
+    /// The defaults.
+    ///
+    /// # Panics
+    /// Never: a test reads every default.
+    pub fn defaults() -> Self {
+        Self::resolve(&Layers::default()).expect("every default is readable")
+    }
+
+    /// What only the settings together can show.
+    fn check(self, layers: &Layers) -> Result<Self, Vec<SettingsError>> {
+        let mut errors = Vec::new();
+        for (name, addresses) in
+            [("http", &self.http), ("https", &self.https), ("admin", &self.admin)]
+        {
+            if addresses.len() > 1 && addresses.contains(&OrOff::Off) {
+                errors.push(SettingsError::new(format!(
+                    "--{name}: `off` stands alone, or not at all"
+                )));
+            }
+        }
+        if self.request_fields_max.get() > 256 {
+            errors.push(SettingsError::new("--request-fields-max: is at most 256"));
+        }
+        for (name, size, least, most) in [
+            ("request-head-bytes-max", self.request_head_bytes_max, 1 << 10, 1 << 20),
+            ("request-target-bytes-max", self.request_target_bytes_max, 64, 1 << 20),
+            ("http2-stream-window", self.http2_stream_window, 65_535, (1 << 31) - 1),
+            ("http2-connection-window", self.http2_connection_window, 65_535, (1 << 31) - 1),
+        ] {
+            if layers.has(name) && !(least..=most).contains(&size.0) {
+                errors
+                    .push(SettingsError::new(format!("--{name}: is from {least} to {most} bytes")));
+            }
+        }
+        if errors.is_empty() { Ok(self) } else { Err(errors) }
+    }
+
+    /// The addresses that are not `off`.
+    pub fn addresses(list: &[OrOff<SocketAddr>]) -> Vec<SocketAddr> {
+        list.iter().filter_map(OrOff::at).collect()
+    }
+
+    /// The settings of a command: from its flags, the environment and the file they name.
+    pub fn load(
+        mut layers: Layers,
+        config: Option<&str>,
+        environment: Vec<(String, String)>,
+    ) -> Result<Self, Vec<SettingsError>> {
+        let config = config.map(ToOwned::to_owned).or_else(|| {
+            environment.iter().find(|(name, _)| name == "PORTCULLIS_CONFIG").map(|(_, v)| v.clone())
+        });
+        let mut errors = layers.offer_environment(environment);
+        if let Some(path) = config {
+            match std::fs::read_to_string(&path) {
+                Ok(text) => errors.extend(layers.offer_file(&path, &text)),
+                Err(error) => errors.push(SettingsError::new(format!("{path}: {error}"))),
+            }
+        }
+        match Self::resolve(&layers) {
+            Ok(settings) if errors.is_empty() => Ok(settings),
+            Ok(_) => Err(errors),
+            Err(more) => {
+                errors.extend(more);
+                Err(errors)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+    use layer::{Given, Origin, find};
+
+    fn flags(given: &[(&str, &[&str])]) -> Layers {
+        let mut layers = Layers::default();
+        for (name, texts) in given {
+            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
+            layers.offer(find(name).unwrap(), Given { texts, origin: Origin::Flag });
+        }
+        layers
+    }
+
+    fn variables(given: &[(&str, &str)]) -> Vec<(String, String)> {
+        given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
+    }
+
+    #[test]
+    fn every_default_is_readable() {
+        let settings = Settings::defaults();
+        assert_eq!(Settings::addresses(&settings.http), ["127.0.0.1:8080".parse().unwrap()]);
+        assert_eq!(settings.request_head_timeout, Duration::from_secs(10));
+        assert_eq!(settings.workers, Auto::Auto);
+    }
+
+    #[test]
+    fn flag_beats_environment_beats_file_beats_default() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "connect-timeout: 1s\ndrain-delay: 1s\ndrain-timeout: 1s\n").unwrap();
+        let settings = Settings::load(
+            flags(&[("connect-timeout", &["3s"])]),
+            file.path().to_str(),
+            variables(&[
+                ("PORTCULLIS_CONNECT_TIMEOUT", "2s"),
+                ("PORTCULLIS_DRAIN_DELAY", "2s"),
+                ("HOME", "/"),
+            ]),
+        )
+        .unwrap();
+        assert_eq!(settings.connect_timeout, Duration::from_secs(3));
+        assert_eq!(settings.drain_delay, Duration::from_secs(2));
+        assert_eq!(settings.drain_timeout, Duration::from_secs(1));
+        assert_eq!(settings.response_timeout, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn the_file_may_be_named_by_the_environment() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        write!(file, "workers: 3\n").unwrap();
+        let path = file.path().to_str().unwrap();
+        let settings =
+            Settings::load(Layers::default(), None, variables(&[("PORTCULLIS_CONFIG", path)]))
+                .unwrap();
+        assert_eq!(settings.workers.set().map(NonZeroUsize::get), Some(3));
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once_and_with_its_place() {
+        let errors = Settings::load(
+            flags(&[("access-log", &["jsn"]), ("http", &["localhost"])]),
+            None,
+            variables(&[("PORTCULLIS_WORKERS", "0"), ("PORTCULLIS_HTPS", "off")]),
+        )
+        .unwrap_err();
+        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
+        assert_eq!(told.len(), 4, "{told:#?}");
+        assert!(told[0].contains("`PORTCULLIS_HTPS`") && told[0].contains("`PORTCULLIS_HTTPS`"));
+        assert!(told[1].starts_with("--http: `localhost` is not an address and port"));
+        assert!(told[2].starts_with("PORTCULLIS_WORKERS: `0` is not a whole number"));
+        assert!(told[3].starts_with("--access-log: `jsn` is not one of off, text, json"));
+        assert!(told[3].ends_with("did you mean `json`?"));
+    }
+
+    #[test]
+    fn off_stands_alone() {
+        let settings = Settings::resolve(&flags(&[("admin", &["off"])])).unwrap();
+        assert_eq!(Settings::addresses(&settings.admin), []);
+        assert!(Settings::resolve(&flags(&[("http", &["off", "127.0.0.1:1"])])).is_err());
+    }
+
+    #[test]
+    fn a_limit_beyond_reason_is_refused() {
+        for (name, text) in [
+            ("request-head-bytes-max", "100"),
+            ("request-fields-max", "257"),
+            ("http2-stream-window", "4GiB"),
+        ] {
+            assert!(Settings::resolve(&flags(&[(name, &[text])])).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn names_are_kebab_case_and_told_once() {
+        let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
+        assert!(names.iter().all(|name| {
+            name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        }));
+        names.sort_unstable();
+        let count = names.len();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

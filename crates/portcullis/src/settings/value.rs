@@ -1,0 +1,425 @@
+//! The texts that settings are written in, and what they mean: durations, sizes, addresses, names.
+//!
+//! Flags, environment and file all arrive as text and are read here, so that a value means the same
+//! wherever it stands. An error is half a sentence that follows the value: "`10x` has no unit I know".
+
+use std::net::SocketAddr;
+use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+/// A type that a setting's text can be read into.
+pub trait Value: Sized {
+    /// The words allowed, where they are few.
+    const CHOICES: &'static [&'static str] = &[];
+    /// Whether the flag may stand without a value, meaning `true`.
+    const SWITCH: bool = false;
+
+    /// Reads a text; the error says what is wrong with it and what would be right.
+    fn parse(text: &str) -> Result<Self, String>;
+}
+
+/// A size in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Size(pub u64);
+
+/// A value, or `auto`: found out at start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Auto<T> {
+    /// Found out at start.
+    Auto,
+    /// As set.
+    Set(T),
+}
+
+/// A value, or `off`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrOff<T> {
+    /// Not limited, or not done.
+    Off,
+    /// At this value.
+    At(T),
+}
+
+impl<T: Clone> Auto<T> {
+    /// The value that was set.
+    pub fn set(&self) -> Option<T> {
+        match self {
+            Self::Auto => None,
+            Self::Set(value) => Some(value.clone()),
+        }
+    }
+}
+
+impl<T: Clone> OrOff<T> {
+    /// The value, unless off.
+    pub fn at(&self) -> Option<T> {
+        match self {
+            Self::Off => None,
+            Self::At(value) => Some(value.clone()),
+        }
+    }
+}
+
+impl<T: Value> Value for Auto<T> {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "auto" { Ok(Self::Auto) } else { T::parse(text).map(Self::Set) }
+    }
+}
+
+impl<T: Value> Value for OrOff<T> {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text == "off" { Ok(Self::Off) } else { T::parse(text).map(Self::At) }
+    }
+}
+
+impl Value for String {
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.is_empty() { Err("is empty".into()) } else { Ok(text.to_owned()) }
+    }
+}
+
+impl Value for bool {
+    const CHOICES: &'static [&'static str] = &["true", "false"];
+    const SWITCH: bool = true;
+
+    fn parse(text: &str) -> Result<Self, String> {
+        match text {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("is neither true nor false".into()),
+        }
+    }
+}
+
+macro_rules! whole_numbers {
+    ($($type:ty, $least:literal);*) => {$(
+        impl Value for $type {
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse().map_err(|_| {
+                    concat!("is not a whole number of at least ", $least).to_owned()
+                })
+            }
+        }
+    )*};
+}
+
+whole_numbers! { u32, "0"; NonZeroU32, "1"; NonZeroUsize, "1" }
+
+impl Value for NonZeroU16 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| "is not a port: write a number from 1 to 65535".to_owned())
+    }
+}
+
+impl Value for SocketAddr {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| {
+            "is not an address and port: write one such as 127.0.0.1:8080, 0.0.0.0:80 or [::1]:8080"
+                .to_owned()
+        })
+    }
+}
+
+impl Value for IpNet {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse::<IpNet>()
+            .or_else(|_| text.parse::<std::net::IpAddr>().map(IpNet::from))
+            .map(|network| network.trunc())
+            .map_err(|_| "is not a network: write one such as 10.0.0.0/8 or fd00::/8".to_owned())
+    }
+}
+
+impl Value for Duration {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_duration(text).ok_or_else(|| {
+            "is not a duration: write numbers with units, such as 250ms, 10s, 5m or 1h30m"
+                .to_owned()
+        })
+    }
+}
+
+impl Value for Size {
+    fn parse(text: &str) -> Result<Self, String> {
+        parse_size(text).map(Self).ok_or_else(|| {
+            "is not a size: write a whole number of bytes, or one with KiB, MiB or GiB".to_owned()
+        })
+    }
+}
+
+/// `1h30m`, `250ms`, `0`: whole numbers with units, largest first or not; no sign, no fraction.
+fn parse_duration(text: &str) -> Option<Duration> {
+    if text == "0" {
+        return Some(Duration::ZERO);
+    }
+    let mut total: u64 = 0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit())?;
+        let (number, after) = rest.split_at(digits);
+        let unit = after.find(|c: char| c.is_ascii_digit()).unwrap_or(after.len());
+        let (unit, after) = after.split_at(unit);
+        let milliseconds: u64 = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return None,
+        };
+        total = total.checked_add(number.parse::<u64>().ok()?.checked_mul(milliseconds)?)?;
+        rest = after;
+    }
+    // At most a year, which keeps every sum of instants far from overflow.
+    (!text.is_empty() && total <= 365 * 24 * 3_600_000).then(|| Duration::from_millis(total))
+}
+
+/// `65536`, `64KiB`, `64k` and the like; powers of 1024 throughout.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim_start() {
+        "" | "B" => 1,
+        "KiB" | "Ki" | "K" | "k" => 1 << 10,
+        "MiB" | "Mi" | "M" | "m" => 1 << 20,
+        "GiB" | "Gi" | "G" | "g" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// An HTTP path of its own, such as `/healthz`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpPath(pub String);
+
+impl Value for HttpPath {
+    fn parse(text: &str) -> Result<Self, String> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-._~".contains(&b);
+        if text.starts_with('/') && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err("is not a plain path: begin with `/`; use letters, digits and `-._~/`".into())
+        }
+    }
+}
+
+/// `NAMESPACE/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamespacedName {
+    /// The namespace.
+    pub namespace: String,
+    /// The name.
+    pub name: String,
+}
+
+impl Value for NamespacedName {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.split_once('/') {
+            Some((namespace, name)) if is_name(namespace) && is_name(name) => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err("is not NAMESPACE/NAME".into()),
+        }
+    }
+}
+
+/// `NAMESPACE/NAME:PORT`, the port by number or name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServicePort {
+    /// The Service.
+    pub service: NamespacedName,
+    /// Its port.
+    pub port: String,
+}
+
+impl Value for ServicePort {
+    fn parse(text: &str) -> Result<Self, String> {
+        let (service, port) =
+            text.rsplit_once(':').ok_or("is not NAMESPACE/SERVICE:PORT: the port is missing")?;
+        if !is_name(port) {
+            return Err("is not NAMESPACE/SERVICE:PORT".into());
+        }
+        let service = NamespacedName::parse(service)
+            .map_err(|_| "is not NAMESPACE/SERVICE:PORT".to_owned())?;
+        Ok(Self { service, port: port.to_owned() })
+    }
+}
+
+/// `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for every Service without endpoints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOverride {
+    /// Whose endpoints; `None` for every Service that no manifest gives any.
+    pub service: Option<NamespacedName>,
+    /// Which of its ports, by number or name; every port when absent.
+    pub port: Option<String>,
+    /// Where requests go.
+    pub address: SocketAddr,
+}
+
+impl Value for EndpointOverride {
+    fn parse(text: &str) -> Result<Self, String> {
+        const FORM: &str = "is not NAMESPACE/SERVICE[:PORT]=ADDRESS, such as shop/web=127.0.0.1:3000 or *=127.0.0.1:3000";
+        let (target, address) = text.split_once('=').ok_or(FORM)?;
+        let address = SocketAddr::parse(address).map_err(|_| FORM)?;
+        if target == "*" {
+            return Ok(Self { service: None, port: None, address });
+        }
+        let (service, port) = match target.split_once(':') {
+            Some((service, port)) if is_name(port) => (service, Some(port.to_owned())),
+            Some(_) => return Err(FORM.into()),
+            None => (target, None),
+        };
+        let service = Some(NamespacedName::parse(service).map_err(|_| FORM)?);
+        Ok(Self { service, port, address })
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
+}
+
+macro_rules! choices {
+    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[$variant_doc])* $variant,)*
+        }
+
+        impl Value for $name {
+            const CHOICES: &'static [&'static str] = &[$($text),*];
+
+            fn parse(text: &str) -> Result<Self, String> {
+                match text {
+                    $($text => Ok(Self::$variant),)*
+                    _ => Err(format!("is not one of {}", Self::CHOICES.join(", "))),
+                }
+            }
+        }
+    };
+}
+
+choices! {
+    /// The form of the access log.
+    AccessLog {
+        /// None is written.
+        Off = "off",
+        /// One line of words for people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+choices! {
+    /// How much the process log tells.
+    LogLevel {
+        /// Errors alone.
+        Error = "error",
+        /// And warnings.
+        Warn = "warn",
+        /// And what happens rarely.
+        Info = "info",
+        /// And what happens often.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+choices! {
+    /// The form of the process log, and of data that commands print.
+    Format {
+        /// For people.
+        Text = "text",
+        /// For programs.
+        Json = "json",
+    }
+}
+
+choices! {
+    /// Whose reading of Ingress objects applies.
+    Dialect {
+        /// By class: `nginx` for the classes of ingress-nginx, `kubernetes` for all others.
+        Auto = "auto",
+        /// The Kubernetes documentation's.
+        Kubernetes = "kubernetes",
+        /// That of ingress-nginx.
+        Nginx = "nginx",
+    }
+}
+
+choices! {
+    /// Which addresses a Service of type `ExternalName` may lead to.
+    ExternalNames {
+        /// None: its routes answer 503.
+        Off = "off",
+        /// Public ones: not loopback, link-local, unspecified or multicast, and not our own.
+        Public = "public",
+        /// Any.
+        Any = "any",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_numbers_with_units() {
+        assert_eq!(Duration::parse("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(Duration::parse("1h30m"), Ok(Duration::from_secs(5_400)));
+        assert_eq!(Duration::parse("0"), Ok(Duration::ZERO));
+        for wrong in ["", "10", "s", "1.5s", "-1s", "10 s", "10d", "99999999999999999999s"] {
+            assert!(Duration::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_powers_of_1024() {
+        assert_eq!(Size::parse("32KiB"), Ok(Size(32_768)));
+        assert_eq!(Size::parse("1m"), Ok(Size(1_048_576)));
+        assert_eq!(Size::parse("512"), Ok(Size(512)));
+        for wrong in ["", "KiB", "1.5MiB", "-1", "1TB", "99999999999GiB"] {
+            assert!(Size::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_names_a_service_or_all() {
+        assert_eq!(
+            EndpointOverride::parse("shop/web:http=127.0.0.1:3000"),
+            Ok(EndpointOverride {
+                service: Some(NamespacedName { namespace: "shop".into(), name: "web".into() }),
+                port: Some("http".into()),
+                address: ([127, 0, 0, 1], 3000).into(),
+            })
+        );
+        assert_eq!(
+            EndpointOverride::parse("*=[::1]:3000").map(|e| (e.service, e.address.port())),
+            Ok((None, 3000))
+        );
+        for wrong in ["web=127.0.0.1:3000", "a/b", "a/b=localhost:1", "a/b:=127.0.0.1:1"] {
+            assert!(EndpointOverride::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn an_address_alone_is_a_network_of_one() {
+        assert_eq!(IpNet::parse("10.1.2.3/8").map(|n| n.to_string()), Ok("10.0.0.0/8".into()));
+        assert_eq!(IpNet::parse("::1").map(|n| n.to_string()), Ok("::1/128".into()));
+        assert!(IpNet::parse("10.0.0.0/33").is_err());
+    }
+
+    #[test]
+    fn auto_and_off_are_words_beside_values() {
+        assert_eq!(Auto::<NonZeroUsize>::parse("auto"), Ok(Auto::Auto));
+        assert_eq!(
+            Auto::<NonZeroUsize>::parse("2").map(|a| a.set().map(NonZeroUsize::get)),
+            Ok(Some(2))
+        );
+        assert_eq!(OrOff::<Size>::parse("off"), Ok(OrOff::Off));
+        assert!(OrOff::<Size>::parse("auto").is_err());
+    }
+}
