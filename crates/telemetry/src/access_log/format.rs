@@ -344,6 +344,6 @@ mod tests {
         let value: serde_json::Value = serde_json::from_str(&json_of(&record)).unwrap();
         assert_eq!(value["user_agent"], "a\"b\\c\r\nd\x1b[31m\u{fffd}\0 status=200");
         assert_eq!(value["status"], 200);
-        assert_eq!(value.as_object().unwrap().len(), 29);
+        assert_eq!(value.as_object().unwrap().len(), 30);
     }
 }
