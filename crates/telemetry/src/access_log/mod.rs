@@ -7,9 +7,9 @@
 //! A worker never waits for the log: when the writer cannot keep up, whole batches are dropped and
 //! `portcullis_access_log_dropped_total` counts their records.
 //!
-//! Formatting happens on the worker: handing over a compact form would still copy every field once,
-//! and the formatting proper is mostly that copy; measured, it costs less than the second copy and
-//! the second pass over memory that the writer's core would pay.
+//! Formatting happens on the worker. Measured with `examples/cost.rs`, a typical record costs about
+//! 0.2 us to format; a compact copy of its fields would cost the worker 0.03 us, and then as much
+//! again on another core: more CPU time in all, and a second form of every record to keep right.
 
 pub(crate) mod batch;
 mod format;
