@@ -25,19 +25,16 @@ impl<T> Found<'_, T> {
         let mut rest = target;
         while let Some((before, after)) = rest.split_once('$') {
             out.push_str(before);
-            match after.as_bytes().first() {
-                Some(digit @ b'1'..=b'9') => {
-                    let group = usize::from(digit - b'0');
-                    let span = captures.as_ref().and_then(|captures| captures.get_group(group));
-                    if let Some(text) = span.and_then(|span| path.get(Range::from(span))) {
-                        push_capture(text, self.path_form, out);
-                    }
-                    rest = &after[1..];
+            if let Some(digit @ b'1'..=b'9') = after.as_bytes().first() {
+                let group = usize::from(digit - b'0');
+                let span = captures.as_ref().and_then(|captures| captures.get_group(group));
+                if let Some(text) = span.and_then(|span| path.get(Range::from(span))) {
+                    push_capture(text, self.path_form, out);
                 }
-                _ => {
-                    out.push('$');
-                    rest = after;
-                }
+                rest = &after[1..];
+            } else {
+                out.push('$');
+                rest = after;
             }
         }
         out.push_str(rest);

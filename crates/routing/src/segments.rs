@@ -35,7 +35,7 @@ struct Node {
 enum Children {
     /// Sorted by segment.
     Few(Box<[(Box<[u8]>, usize)]>),
-    Many(Box<HashMap<Box<[u8]>, usize, RandomState>>),
+    Many(HashMap<Box<[u8]>, usize, RandomState>),
 }
 
 impl Literals {
@@ -167,7 +167,7 @@ impl Growing {
                 list.sort_unstable();
                 Children::Few(list.into())
             } else {
-                Children::Many(Box::new(list.into_iter().collect()))
+                Children::Many(list.into_iter().collect())
             };
         }
         nodes
