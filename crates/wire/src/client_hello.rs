@@ -1,4 +1,4 @@
-//! SNI and ALPN from a peeked ClientHello, over many records and reads.
+//! SNI and ALPN from a peeked `ClientHello`, over many records and reads.
 //!
 //! Nothing is consumed: the bytes stay with the connection, for the TLS library or for the endpoint
 //! that they are passed on to. The hello is reassembled from as many records as it was cut into;
@@ -15,7 +15,7 @@ const RECORDS_MAX: usize = 128;
 /// The longest plaintext of one record (RFC 8446 section 5.1).
 const RECORD_BYTES_MAX: usize = 1 << 14;
 
-/// What the ClientHello says.
+/// What the `ClientHello` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientHello {
     /// Server name, lower-case, trailing dot dropped. Absent too when an address was sent, which
@@ -55,15 +55,15 @@ pub fn peek_client_hello(bytes: &[u8]) -> Peek {
 
 struct Malformed;
 
-/// The body of the first handshake message, which must be a ClientHello; `None` while incomplete.
+/// A part and what follows it.
+type Split<'a> = (&'a [u8], &'a [u8]);
+
+/// The body of the first handshake message, which must be a `ClientHello`; `None` while incomplete.
 fn reassemble(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Malformed> {
     let mut message: Cow<'_, [u8]> = Cow::Borrowed(&[]);
     let mut rest = bytes;
     for _ in 0..RECORDS_MAX {
-        let (fragment, after) = match record(rest)? {
-            Some(record) => record,
-            None => return Ok(None),
-        };
+        let Some((fragment, after)) = record(rest)? else { return Ok(None) };
         if message.is_empty() {
             message = Cow::Borrowed(fragment);
         } else {
@@ -90,7 +90,7 @@ fn reassemble(bytes: &[u8]) -> Result<Option<Cow<'_, [u8]>>, Malformed> {
 }
 
 /// The fragment of the first record, and what follows it; `None` while incomplete.
-fn record(bytes: &[u8]) -> Result<Option<(&[u8], &[u8])>, Malformed> {
+fn record(bytes: &[u8]) -> Result<Option<Split<'_>>, Malformed> {
     // Each byte of the header is judged as soon as it is there, so that what is not TLS is not
     // waited for.
     if bytes.first().is_some_and(|kind| *kind != 22)
@@ -167,7 +167,12 @@ fn read_hello(message: &[u8]) -> Option<ClientHello> {
         let content = extensions.long()?;
         match kind {
             0 if std::mem::replace(&mut has_name, true) => return None,
-            0 => hello.server_name = read_server_name(content)?,
+            0 => {
+                let name = read_server_name(content)?;
+                if name.parse::<std::net::IpAddr>().is_err() {
+                    hello.server_name = Some(normalize(name)?);
+                }
+            }
             16 if std::mem::replace(&mut has_alpn, true) => return None,
             16 => hello.alpn = read_alpn(content)?,
             // Everything else, GREASE (RFC 8701) included, is for the TLS library.
@@ -177,22 +182,18 @@ fn read_hello(message: &[u8]) -> Option<ClientHello> {
     Some(hello)
 }
 
-/// RFC 6066 section 3: exactly one name of type host_name.
-fn read_server_name(content: &[u8]) -> Option<Option<String>> {
+/// RFC 6066 section 3: exactly one name, of type `host_name`.
+fn read_server_name(content: &[u8]) -> Option<&str> {
     let mut reader = Reader(content);
     let mut list = Reader(reader.long()?);
     let kind = list.byte()?;
-    let name = std::str::from_utf8(list.long()?).ok()?;
-    if kind != 0 || !list.0.is_empty() || !reader.0.is_empty() {
-        return None;
-    }
-    if name.parse::<std::net::IpAddr>().is_ok() {
-        return Some(None);
-    }
-    if !is_name(name) {
-        return None;
-    }
-    Some(Some(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase()))
+    let name = list.long()?;
+    let is_sound = kind == 0 && list.0.is_empty() && reader.0.is_empty();
+    std::str::from_utf8(name).ok().filter(|_| is_sound)
+}
+
+fn normalize(name: &str) -> Option<String> {
+    is_name(name).then(|| name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase())
 }
 
 /// RFC 7301 section 3.1.

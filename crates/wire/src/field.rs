@@ -226,7 +226,7 @@ impl KnownSet {
     /// No field.
     pub const EMPTY: KnownSet = KnownSet(0);
 
-    /// Fields of one connection, never forwarded as they came (RFC 9110 section 7.6.1), and `Proxy`.
+    /// Fields of one connection, never forwarded as they came (RFC 9110 section 7.6.1).
     pub const HOP_BY_HOP: KnownSet = KnownSet::of(&[
         Known::Connection,
         Known::TransferEncoding,

@@ -65,7 +65,7 @@ pub(crate) fn find_end(
 }
 
 /// The bytes that a head may lie in.
-fn window<'b>(buf: &'b [u8], limits: &HeadLimits) -> &'b [u8] {
+pub(crate) fn window<'b>(buf: &'b [u8], limits: &HeadLimits) -> &'b [u8] {
     &buf[..buf.len().min(limits.bytes_max).min(HEAD_BYTES_MAX)]
 }
 

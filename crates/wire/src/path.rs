@@ -90,7 +90,7 @@ pub fn encode_path(decoded: &[u8], out: &mut Vec<u8>) {
 enum Shape {
     /// The path is its own canonical form.
     Canonical,
-    /// It may have dot segments, but nothing to decode.
+    /// It has dot segments, but nothing to decode.
     Dots,
     /// It has percent-encoding that is not canonical.
     Encoded,
@@ -104,7 +104,9 @@ fn check(path: &[u8]) -> Result<Shape, Refusal> {
     let mut shape = Shape::Canonical;
     for (index, byte) in path.iter().enumerate() {
         match byte {
-            b'.' if path[index - 1] == b'/' && shape == Shape::Canonical => shape = Shape::Dots,
+            b'.' if shape == Shape::Canonical && begins_dot_segment(path, index) => {
+                shape = Shape::Dots;
+            }
             b'%' => match octet(&path[index + 1..]) {
                 None => return Err(Refusal::PathPercent),
                 Some(0) => return Err(Refusal::PathNul),
@@ -126,6 +128,13 @@ fn check(path: &[u8]) -> Result<Shape, Refusal> {
         }
     }
     Ok(shape)
+}
+
+/// Whether the dot at `index` begins a segment that is `.` or `..`.
+fn begins_dot_segment(path: &[u8], index: usize) -> bool {
+    let (before, from) = path.split_at(index);
+    before.last() == Some(&b'/')
+        && matches!(from, [b'.'] | [b'.', b'/', ..] | [b'.', b'.'] | [b'.', b'.', b'/', ..])
 }
 
 /// The octet of two hexadecimal digits at the front.
@@ -214,7 +223,18 @@ mod tests {
 
     #[test]
     fn canonical_paths_are_borrowed() {
-        for path in ["/", "/a", "/a/b.c/d;x=1/+", "/a//b", "/a%2Fb", "/%20", "//", "/...", "/a."] {
+        for path in [
+            "/",
+            "/a",
+            "/a/b.c/d;x=1/+",
+            "/a//b",
+            "/a%2Fb",
+            "/%20",
+            "//",
+            "/...",
+            "/a.",
+            "/.well-known/x",
+        ] {
             assert!(matches!(canonical(path.as_bytes()), Ok(Cow::Borrowed(same)) if same == path));
         }
     }

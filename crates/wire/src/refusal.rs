@@ -95,7 +95,7 @@ refusals! {
 
     // Bodies (RFC 9112 section 7.1).
     ChunkSize, 400, "chunk-size", "A chunk size is not one to sixteen hexadecimal digits, or above 2^63 - 1.";
-    ChunkExtension, 400, "chunk-extension", "A chunk extension is malformed or holds a control character.";
+    ChunkExtension, 400, "chunk-extension", "A chunk extension holds a control character.";
     ChunkExtensionsTooLarge, 400, "chunk-extensions-too-large", "The chunk extensions of one body are longer than the limit.";
     ChunkEnd, 400, "chunk-end", "The data of a chunk is not followed by CRLF.";
     TrailersTooLarge, 431, "trailers-too-large", "The trailer section is longer than the limit.";

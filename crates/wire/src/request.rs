@@ -213,7 +213,7 @@ impl RequestHead {
             Ok(Some(line_end)) => line_end,
             Ok(None) => return Ok(false),
             Err(Refusal::HeadTooLarge) => {
-                return Err(request_line::too_large(&buf[start..], limits));
+                return Err(request_line::too_large(&head::window(buf, limits)[start..], limits));
             }
             Err(refusal) => return Err(refusal),
         };

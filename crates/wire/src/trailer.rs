@@ -81,10 +81,12 @@ impl Trailers {
             return Ok(true);
         }
         let (name, value) = check_line(line)?;
-        let kept = trailer_is_allowed(name).then(|| (name.len(), value.len()));
-        match kept {
-            None => self.text.truncate(self.line_start),
-            Some((name, value)) => self.normalize(name, value),
+        let (is_kept, name_length, value_length) =
+            (trailer_is_allowed(name), name.len(), value.len());
+        if is_kept {
+            self.normalize(name_length, value_length);
+        } else {
+            self.text.truncate(self.line_start);
         }
         self.line_start = self.text.len();
         Ok(false)

@@ -100,11 +100,9 @@ pub fn write_request_with(
         drop = drop.without(TRAILER.without(edits.drop));
     }
     copy_fields(out, buf, &head.fields, |field| {
-        !drop.contains(field.known)
-            && !field.nominated
-            && !field.shadows
-            && !(edits.drop_underscore && field.underscore)
-            && keep(field)
+        let is_barred =
+            field.nominated || field.shadows || edits.drop_underscore && field.underscore;
+        !drop.contains(field.known) && !is_barred && keep(field)
     });
 
     write_framing(out, edits.body);
@@ -191,9 +189,9 @@ fn write_response_connection(
     head: &ResponseHead,
     edits: &ResponseEdits<'_>,
 ) {
+    let upgrade = head.field(Known::Upgrade).map_or(&[][..], |upgrade| upgrade.value.of(buf));
     if edits.upgrade {
-        let value = head.field(Known::Upgrade).map_or(&[][..], |upgrade| upgrade.value.of(buf));
-        write_upgrade(out, value);
+        write_upgrade(out, upgrade);
         return;
     }
     if head.status < 200 {
@@ -202,6 +200,10 @@ fn write_response_connection(
     let ends_with_connection = edits.body == BodyLength::UntilClose
         || edits.body == BodyLength::Chunked && edits.version == Version::Http10;
     let keep_alive = edits.keep_alive && !ends_with_connection;
+    // 426 tells which protocol it wants (RFC 9110 section 15.5.22).
+    if head.status == 426 && !upgrade.is_empty() {
+        write_upgrade(out, upgrade);
+    }
     match (keep_alive, edits.version) {
         (false, _) => out.extend_from_slice(b"Connection: close\r\n"),
         (true, Version::Http10) => out.extend_from_slice(b"Connection: keep-alive\r\n"),
