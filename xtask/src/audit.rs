@@ -1,7 +1,7 @@
 //! `cargo xtask audit PATH`: compares `Cargo.lock` with a given advisory database.
 //!
-//! PATH is a git clone of the Rust advisory database. Nothing is fetched from the network: where this
-//! runs for a release, the database is brought along, and the changelog says its date.
+//! PATH is a git clone of the Rust advisory database. Nothing is fetched from the network: where
+//! this runs for a release, the database is brought along, and the changelog says its date.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -18,7 +18,7 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     let mut steps = Steps::default();
     steps.run("format", check::format);
     steps.run("lints", check::lints);
-    // End-to-end tests start the program itself, which `cargo test` of another crate does not build.
+    // End-to-end tests start the program itself, which tests of another crate do not build.
     steps.run("build", build_program);
     steps.run("tests", || tests(&mut suites));
     steps.run("documentation", documentation);

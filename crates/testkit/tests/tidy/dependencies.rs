@@ -36,7 +36,7 @@ fn manifest(file: &File) -> Manifest {
         let Some((key, value)) = line.split_once('=') else { continue };
         let (key, value) = (key.trim(), value.trim());
         if table == "package" && key == "name" {
-            read.name = value.trim_matches('"').to_owned();
+            value.trim_matches('"').clone_into(&mut read.name);
         } else if table == "lints" && key == "workspace" && value == "true" {
             read.inherits_lints = true;
         } else if table.ends_with("dependencies") {

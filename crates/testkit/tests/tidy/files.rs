@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::expect_none;
+use crate::source::code_of_line;
 use crate::tables::{LINES_MAX, LONG_FILES, LONG_LINES, Row, WITHOUT_SPEC};
 
 /// One file: its path from the root, with `/`, and its text.
@@ -70,7 +71,7 @@ fn walk(directory: &Path, paths: &mut Vec<PathBuf>) {
 }
 
 /// Keeps the places that no row of the table excepts; rows that except nothing are places too.
-pub(crate) fn except(table: &[Row], places: Vec<(String, String)>) -> Vec<String> {
+pub(crate) fn except(table: &[Row], places: &[(String, String)]) -> Vec<String> {
     let excepted = |path: &str| table.iter().any(|row| row.file == path);
     let mut left: Vec<String> = places
         .iter()
@@ -96,18 +97,22 @@ fn every_rust_file_opens_with_what_it_is() {
     expect_none("these do not open with `//!`", &places);
 }
 
+/// A text that is data cannot be broken where a line of code can: the inside of string literals
+/// does not count.
 #[test]
 fn lines_are_at_most_a_hundred_wide() {
     let mut places = Vec::new();
     for file in rust_files() {
         for (index, line) in file.text.lines().enumerate() {
-            let width = line.chars().count();
+            let whole = line.chars().count();
+            let is_comment = line.trim_start().starts_with("//");
+            let width = if is_comment { whole } else { code_of_line(line).chars().count() };
             if width > 100 && !line.contains("://") {
                 places.push((file.path.clone(), format!(":{}: {width} wide", index + 1)));
             }
         }
     }
-    expect_none("lines over 100", &except(LONG_LINES, places));
+    expect_none("lines over 100", &except(LONG_LINES, &places));
 }
 
 #[test]
@@ -117,8 +122,8 @@ fn files_are_short_enough_to_be_one_idea() {
         .map(|file| (file.path, file.text.lines().count()))
         .filter(|(_, lines)| *lines > LINES_MAX)
         .map(|(path, lines)| (path, format!(": {lines} lines")))
-        .collect();
-    expect_none("long files", &except(LONG_FILES, places));
+        .collect::<Vec<_>>();
+    expect_none("long files", &except(LONG_FILES, &places));
 }
 
 #[test]
@@ -179,7 +184,7 @@ fn every_annotation_and_filter_has_a_specification() {
             places.push((file.path, format!(": no spec page `{page}`")));
         }
     }
-    expect_none("features without a specification", &except(WITHOUT_SPEC, places));
+    expect_none("features without a specification", &except(WITHOUT_SPEC, &places));
 }
 
 #[test]
