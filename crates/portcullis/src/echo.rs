@@ -36,7 +36,8 @@ impl Echo {
     /// Binds every address (port 0 takes a free one) and serves on a thread of its own.
     pub fn start(name: &str, addresses: &[SocketAddr]) -> io::Result<Self> {
         let listeners = addresses.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
-        let bound = listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>()?;
+        let bound =
+            listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let (stop, stopped) = oneshot::channel();
         let name: Arc<str> = name.into();

@@ -1,2 +1,12 @@
-//! The program.
-fn main() {}
+//! The binary: an allocator and a call.
+
+use std::process::ExitCode;
+
+/// Keeps freed memory per thread, as the workers do with everything else.
+#[cfg(feature = "mimalloc")]
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    portcullis::cli::main(std::env::args_os())
+}

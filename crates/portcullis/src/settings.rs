@@ -172,22 +172,29 @@ settings! {
         /// YAML or JSON; changes are served as they are written.
         manifests: many String = "manifests" "PATH" [];
         /// Serve only Ingresses of this class.
-        /// Without it, the classes whose controller is ours are served; where no IngressClass names our controller, every Ingress is.
+        /// Without it, the classes whose controller is ours are served;
+        /// where no IngressClass names our controller, every Ingress is.
         ingress_class: many String = "ingress-class" "NAME" [];
         /// The name by which IngressClass objects call us.
-        controller_name: many String = "controller-name" "NAME" ["portcullis.io/ingress-controller"];
+        controller_name: many String =
+            "controller-name" "NAME" ["portcullis.io/ingress-controller"];
         /// Serve Ingresses that name no class, too.
         watch_ingress_without_class: one bool = "watch-ingress-without-class" "BOOL" ["false"];
-        /// Whose reading of Ingress objects applies; `auto` is `nginx` for the classes of ingress-nginx and `kubernetes` for all others.
+        /// Whose reading of Ingress objects applies.
+        /// `auto` is `nginx` for the classes of ingress-nginx and `kubernetes` for all others.
         dialect: one Dialect = "dialect" "DIALECT" ["auto"];
-        /// Endpoints for a Service that no manifest gives any: `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for all such.
+        /// Endpoints for a Service that no manifest gives any.
+        /// `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for all such Services.
         endpoint: many EndpointOverride = "endpoint" "SERVICE=ADDRESS" [];
         /// Which addresses a Service of type ExternalName may lead to.
         external_name: one ExternalNames = "external-name" "POLICY" ["public"];
-        /// The Secret whose certificate is served where no other fits; without it, one is generated at start.
-        default_tls_secret: one OrOff<NamespacedName> = "default-tls-secret" "NAMESPACE/NAME" ["off"];
+        /// The Secret whose certificate is served where no other fits.
+        /// Without it, one is generated at start.
+        default_tls_secret: one OrOff<NamespacedName> =
+            "default-tls-secret" "NAMESPACE/NAME" ["off"];
         /// Where requests go that no rule matches.
-        default_backend_service: one OrOff<ServicePort> = "default-backend-service" "NAMESPACE/NAME:PORT" ["off"];
+        default_backend_service: one OrOff<ServicePort> =
+            "default-backend-service" "NAMESPACE/NAME:PORT" ["off"];
     }
     Listeners {
         /// Listen for cleartext HTTP/1 and HTTP/2 here; `off` for none.
@@ -196,9 +203,11 @@ settings! {
         https: many OrOff<SocketAddr> = "https" "ADDRESS" ["127.0.0.1:8443"];
         /// Answer `/healthz`, `/readyz`, `/metrics` and `/snapshot` here; `off` for none.
         admin: many OrOff<SocketAddr> = "admin" "ADDRESS" ["127.0.0.1:9090"];
-        /// The cleartext port that clients see, for `X-Forwarded-Port`; `auto` is the listener's.
+        /// The cleartext port that clients see, for `X-Forwarded-Port`.
+        /// `auto` is the listener's.
         public_http_port: one Auto<NonZeroU16> = "public-http-port" "PORT" ["auto"];
-        /// The TLS port that clients see, for redirects and `X-Forwarded-Port`; `auto` is the listener's.
+        /// The TLS port that clients see, for redirects and `X-Forwarded-Port`.
+        /// `auto` is the listener's.
         public_https_port: one Auto<NonZeroU16> = "public-https-port" "PORT" ["auto"];
         /// Answer 200 at this path on the traffic listeners, whatever the host; 503 while draining.
         health_path: one OrOff<HttpPath> = "health-path" "PATH" ["off"];
@@ -206,7 +215,7 @@ settings! {
         trusted_proxies: many IpNet = "trusted-proxies" "NETWORK" [];
     }
     Process {
-        /// Threads that serve; `auto` is what the CPU quota and affinity allow.
+        /// Threads that serve; `auto` is what CPU quota and affinity allow.
         workers: one Auto<NonZeroUsize> = "workers" "COUNT" ["auto"];
         /// After SIGTERM, how long health checks fail while everything is still accepted.
         drain_delay: one Duration = "drain-delay" "DURATION" ["0s"];
@@ -216,9 +225,9 @@ settings! {
     Logs {
         /// Write a line for each request.
         access_log: one AccessLog = "access-log" "FORM" ["off"];
-        /// Write the access log to this file, or `stdout` or `stderr`.
+        /// Write the access log to this file, or to `stdout` or `stderr`.
         access_log_file: one String = "access-log-file" "FILE" ["stdout"];
-        /// How much the process log tells.
+        /// How much the process log, on standard error, tells.
         log_level: one LogLevel = "log-level" "LEVEL" ["info"];
         /// The form of the process log.
         log_format: one Format = "log-format" "FORM" ["text"];
@@ -229,25 +238,35 @@ settings! {
         /// Fields of a request head; more is answered 431. At most 256.
         request_fields_max: one NonZeroU32 = "request-fields-max" "COUNT" ["100"];
         /// Bytes of a request target; more is answered 414.
-        request_target_bytes_max: one Size = "request-target-bytes-max" "SIZE" ["8KiB"];
+        request_target_bytes_max: one Size = "request-target-bytes-max" "SIZE" ["16KiB"];
         /// Bytes of a request body; more is answered 413. Annotations may say otherwise.
         request_body_bytes_max: one OrOff<Size> = "request-body-bytes-max" "SIZE" ["off"];
-        /// How long a request head may take to arrive, from its first byte.
+        /// Bytes of trailing fields, either way.
+        trailer_bytes_max: one Size = "trailer-bytes-max" "SIZE" ["8KiB"];
+        /// How long a request head may take to arrive, from its first byte; later is answered 408.
         request_head_timeout: one Duration = "request-head-timeout" "DURATION" ["10s"];
-        /// How long a body may stand still, either way.
+        /// How long a request body may stand still; later is answered 408.
         body_idle_timeout: one Duration = "body-idle-timeout" "DURATION" ["60s"];
-        /// Bytes a second that a request body must reach on average; upgrades, gRPC, events and HTTP/2 streams that wait for window are excepted.
+        /// Bytes a second that a request body must reach on average; slower is answered 408.
+        /// Upgrades, gRPC, events and HTTP/2 streams that wait for window are excepted.
         body_rate_min: one OrOff<Size> = "body-rate-min" "SIZE" ["240"];
+        /// How long a client may take no byte of its answer before its connection is reset.
+        write_idle_timeout: one Duration = "write-idle-timeout" "DURATION" ["60s"];
         /// How long a connection may wait for its next request.
         keepalive_timeout: one Duration = "keepalive-timeout" "DURATION" ["75s"];
+        /// How long an upgraded connection may be silent.
+        tunnel_idle_timeout: one Duration = "tunnel-idle-timeout" "DURATION" ["1h"];
         /// Requests after which a connection is ended in good order.
-        connection_requests_max: one OrOff<NonZeroU32> = "connection-requests-max" "COUNT" ["10000"];
+        connection_requests_max: one NonZeroU32 = "connection-requests-max" "COUNT" ["10000"];
         /// Age at which a connection is ended in good order.
-        connection_age_max: one OrOff<Duration> = "connection-age-max" "DURATION" ["1h"];
-        /// Connections served at once; `auto` is 80 % of the limit on open files.
+        connection_age_max: one Duration = "connection-age-max" "DURATION" ["1h"];
+        /// Client connections open at once; further ones are closed.
+        /// `auto` is 80 % of the limit on open files.
         connections_max: one Auto<NonZeroUsize> = "connections-max" "COUNT" ["auto"];
         /// How long a TLS handshake may take.
         handshake_timeout: one Duration = "handshake-timeout" "DURATION" ["10s"];
+        /// Passes through gateways of this kind before a request is called a loop (508).
+        loop_max: one NonZeroU32 = "loop-max" "COUNT" ["10"];
     }
     Http2Limits {
         /// Streams open at once on a connection.
@@ -258,14 +277,28 @@ settings! {
         http2_connection_window: one Size = "http2-connection-window" "SIZE" ["1MiB"];
         /// Streams that a client may reset in 30 seconds before its connection is ended.
         http2_resets_max: one NonZeroU32 = "http2-resets-max" "COUNT" ["100"];
-        /// Bytes held for a connection, over all its streams.
-        http2_connection_memory_max: one Size = "http2-connection-memory-max" "SIZE" ["2MiB"];
+        /// Bytes of answers held for a connection, over all its streams.
+        http2_send_buffer_max: one Size = "http2-send-buffer-max" "SIZE" ["1MiB"];
     }
     UpstreamLimits {
-        /// How long connecting to an endpoint may take.
+        /// How long connecting to an endpoint may take before the next is tried.
         connect_timeout: one Duration = "connect-timeout" "DURATION" ["5s"];
-        /// How long an endpoint may take to answer, and between two reads of its answer; upgrades and gRPC are excepted.
+        /// How long an endpoint may take to answer, and between two reads of its answer.
+        /// Upgrades and gRPC are excepted.
         response_timeout: one Duration = "response-timeout" "DURATION" ["60s"];
+        /// Bytes of a response head; more is answered 502.
+        response_head_bytes_max: one Size = "response-head-bytes-max" "SIZE" ["64KiB"];
+        /// Fields of a response head; more is answered 502.
+        response_fields_max: one NonZeroU32 = "response-fields-max" "COUNT" ["200"];
+        /// Informational responses (1xx) before a final one; more is answered 502.
+        informational_max: one NonZeroU32 = "informational-max" "COUNT" ["8"];
+        /// Idle connections kept for each endpoint and worker.
+        upstream_idle_max: one u32 = "upstream-idle-max" "COUNT" ["256"];
+        /// How long an idle connection to an endpoint is kept, unless the endpoint says less.
+        upstream_idle_timeout: one Duration = "upstream-idle-timeout" "DURATION" ["60s"];
+        /// Send a request once more whose reused connection was closed before any answer.
+        /// GET, HEAD and OPTIONS without a body alone.
+        retry_reused: one bool = "retry-reused" "BOOL" ["true"];
     }
 }
 
@@ -296,6 +329,8 @@ impl Settings {
         for (name, size, least, most) in [
             ("request-head-bytes-max", self.request_head_bytes_max, 1 << 10, 1 << 20),
             ("request-target-bytes-max", self.request_target_bytes_max, 64, 1 << 20),
+            ("trailer-bytes-max", self.trailer_bytes_max, 0, 1 << 20),
+            ("response-head-bytes-max", self.response_head_bytes_max, 1 << 10, 1 << 20),
             ("http2-stream-window", self.http2_stream_window, 65_535, (1 << 31) - 1),
             ("http2-connection-window", self.http2_connection_window, 65_535, (1 << 31) - 1),
         ] {

@@ -95,7 +95,8 @@ impl Switches {
 }
 
 /// The trailing fields sent for `trailers=1`.
-pub(super) const TRAILERS: [(&str, &str); 2] = [("echo-trailer", "after the body"), ("echo-last", "1")];
+pub(super) const TRAILERS: [(&str, &str); 2] =
+    [("echo-trailer", "after the body"), ("echo-last", "1")];
 
 /// Bytes of filler at a time.
 pub(super) const FILLER: [u8; 16 * 1024] = [b'.'; 16 * 1024];

@@ -43,7 +43,8 @@ pub(super) async fn serve(stream: TcpStream, name: &str) -> io::Result<()> {
             Ok(Some(head)) => head,
             Ok(None) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
-                let refusal = b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+                let refusal =
+                    b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
                 return connection.stream.write_all(refusal).await;
             }
             Err(error) => return Err(error),
@@ -238,9 +239,10 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Head, usize)>> {
         headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     };
     let has_token = |name: &str, token: &str| {
-        headers.iter().filter(|(n, _)| n.eq_ignore_ascii_case(name)).any(|(_, value)| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-        })
+        headers
+            .iter()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(name))
+            .any(|(_, value)| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     let body = if has_token("transfer-encoding", "chunked") {
         Body::Chunked
@@ -265,7 +267,11 @@ fn parse(buffer: &[u8]) -> io::Result<Option<(Head, usize)>> {
         keep_alive,
         body,
         expects_continue: has_token("expect", "100-continue"),
-        websocket_key: if upgrades { value("sec-websocket-key").map(ToOwned::to_owned) } else { None },
+        websocket_key: if upgrades {
+            value("sec-websocket-key").map(ToOwned::to_owned)
+        } else {
+            None
+        },
     };
     Ok(Some((Head { received: Received { headers, ..head.received }, ..head }, bytes)))
 }

@@ -60,8 +60,14 @@ async fn answer(
     let has_body = switches.may_have_body() && head.method != http::Method::HEAD;
     let mut response = Response::builder()
         .status(switches.status)
-        .header("content-type", if switches.bytes.is_some() { "text/plain" } else { "application/json" })
-        .header("x-echo-name", HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("?")));
+        .header(
+            "content-type",
+            if switches.bytes.is_some() { "text/plain" } else { "application/json" },
+        )
+        .header(
+            "x-echo-name",
+            HeaderValue::from_str(name).unwrap_or(HeaderValue::from_static("?")),
+        );
     if switches.may_have_body() && !switches.chunked && !switches.trailers {
         response = response.header("content-length", length);
     }
@@ -80,9 +86,9 @@ async fn answer(
         send(&mut stream, answer_body.into()).await?;
     }
     if switches.trailers {
-        let trailers = TRAILERS.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let trailers = TRAILERS
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         stream.send_trailers(trailers.collect())
     } else {
         stream.send_data(Bytes::new(), true)

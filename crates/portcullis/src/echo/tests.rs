@@ -80,7 +80,8 @@ fn http10_ends_its_connection() {
 #[test]
 fn a_chunked_answer_with_trailers_is_well_formed() {
     let echo = echo();
-    let answer = raw(echo.address(), "GET /?bytes=3&trailers=1&close=1 HTTP/1.1\r\nHost: a\r\n\r\n");
+    let answer =
+        raw(echo.address(), "GET /?bytes=3&trailers=1&close=1 HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(
         answer.ends_with(
             "\r\n\r\n3\r\n...\r\n0\r\necho-trailer: after the body\r\necho-last: 1\r\n\r\n"
@@ -99,7 +100,8 @@ fn what_is_no_request_is_400() {
 fn an_expectation_is_met_before_the_body() {
     let echo = echo();
     let mut stream = TcpStream::connect(echo.address()).unwrap();
-    let head = "POST /?close=1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
+    let head =
+        "POST /?close=1 HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
     stream.write_all(head.as_bytes()).unwrap();
     let mut interim = [0; 25];
     stream.read_exact(&mut interim).unwrap();
@@ -157,7 +159,8 @@ mod grpc_and_http2 {
     async fn a_request_by_prior_knowledge_comes_back() {
         let echo = echo();
         let mut client = client(echo.address()).await;
-        let request = Request::get("http://shop.test/a?trailers=1").header("x-a", "1").body(()).unwrap();
+        let request =
+            Request::get("http://shop.test/a?trailers=1").header("x-a", "1").body(()).unwrap();
         let (response, _) = client.send_request(request, true).unwrap();
         let mut body = response.await.unwrap().into_body();
         let received: Received = serde_json::from_slice(&collect(&mut body).await).unwrap();

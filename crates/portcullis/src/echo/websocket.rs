@@ -29,7 +29,11 @@ struct Frame {
 }
 
 /// Accepts the upgrade and echoes until either side closes.
-pub(super) async fn serve(mut connection: Connection, key: &str, received: &Received) -> io::Result<()> {
+pub(super) async fn serve(
+    mut connection: Connection,
+    key: &str,
+    received: &Received,
+) -> io::Result<()> {
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Accept: {}\r\nX-Echo-Name: {}\r\n\r\n",
@@ -69,7 +73,10 @@ fn base64(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();
     for group in bytes.chunks(3) {
-        let bits = group.iter().enumerate().fold(0_u32, |bits, (i, b)| bits | u32::from(*b) << (16 - 8 * i));
+        let bits = group
+            .iter()
+            .enumerate()
+            .fold(0_u32, |bits, (i, b)| bits | u32::from(*b) << (16 - 8 * i));
         for i in 0..4 {
             if i <= group.len() {
                 // Six bits index an alphabet of 64.

@@ -66,19 +66,3 @@ fn row(setting: &Setting) -> String {
         environment_name(setting.name),
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_reference_page_is_fresh() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/reference/settings.md");
-        let written = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(
-            written == page(),
-            "docs/reference/settings.md is stale; write it anew with \
-             `cargo run -- reference settings > docs/reference/settings.md`"
-        );
-    }
-}

@@ -1,0 +1,152 @@
+//! Flags made from the table of settings.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::settings::layer::{Given, Layers, Origin, SettingsError, environment_name, find};
+use crate::settings::{Group, SETTINGS, Setting, Settings};
+
+/// The flags of commands that serve: all settings.
+#[derive(Clone, Debug)]
+pub struct ServeFlags(Flags);
+
+/// The flags of commands that only read manifests: what decides how objects are read. Which
+/// manifests, each command says in its own way.
+#[derive(Clone, Debug)]
+pub struct ReadFlags(Flags);
+
+#[derive(Clone, Debug)]
+struct Flags {
+    layers: Layers,
+    config: Option<String>,
+}
+
+impl ServeFlags {
+    /// The settings, with environment and file.
+    pub fn settings(self) -> Result<Settings, Vec<SettingsError>> {
+        self.0.settings()
+    }
+}
+
+impl ReadFlags {
+    /// The settings, with environment and file; `manifests` stands for the flag of that name.
+    pub fn settings(mut self, manifests: Vec<String>) -> Result<Settings, Vec<SettingsError>> {
+        if let (Some(setting), false) = (find("manifests"), manifests.is_empty()) {
+            self.0.layers.offer(setting, Given { texts: manifests, origin: Origin::Flag });
+        }
+        self.0.settings()
+    }
+}
+
+impl Flags {
+    fn settings(self) -> Result<Settings, Vec<SettingsError>> {
+        Settings::load(self.layers, self.config.as_deref(), environment())
+    }
+}
+
+/// The environment; what is no Unicode cannot be a setting and is left out.
+fn environment() -> Vec<(String, String)> {
+    let texts = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, value.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(texts).collect()
+}
+
+/// Whether a command that only reads manifests has this flag.
+fn is_for_reading(setting: &Setting) -> bool {
+    (setting.group == Group::Objects && setting.name != "manifests")
+        || matches!(setting.name, "http" | "https" | "public-http-port" | "public-https-port")
+}
+
+fn config_argument() -> Arg {
+    Arg::new("config")
+        .long("config")
+        .value_name("FILE")
+        .help("Read settings from this YAML file, too [env: PORTCULLIS_CONFIG]")
+        .long_help(
+            "Read settings from this YAML file, too. Its keys are the names of the flags; flags \
+             and environment beat it.\n\n[env: PORTCULLIS_CONFIG]",
+        )
+}
+
+fn argument(setting: &'static Setting) -> Arg {
+    let variable = environment_name(setting.name);
+    let mut short = setting.doc.first().map_or("", |line| line.trim()).to_owned();
+    let mut long = setting.paragraph();
+    if !setting.choices.is_empty() && !setting.switch {
+        let choices = format!(" [possible: {}]", setting.choices.join(", "));
+        short.push_str(&choices);
+        long.push_str(&format!("\n\n{}", choices.trim()));
+    } else {
+        long.push('\n');
+    }
+    if !setting.defaults.is_empty() {
+        let default = format!("[default: {}]", setting.defaults.join(" "));
+        short = format!("{short} {default}");
+        long.push_str(&format!("\n{default}"));
+    }
+    long.push_str(&format!("\n[env: {variable}]"));
+    let argument = Arg::new(setting.name)
+        .long(setting.name)
+        .value_name(setting.placeholder)
+        .help(short)
+        .long_help(long)
+        .help_heading(setting.group.title())
+        .action(ArgAction::Append);
+    if setting.switch {
+        argument.num_args(0..=1).require_equals(true).default_missing_value("true")
+    } else if setting.name == "manifests" {
+        // A shell's `*.yaml` becomes many values of one flag.
+        argument.num_args(1..)
+    } else {
+        argument
+    }
+}
+
+fn augment(command: Command, wanted: impl Fn(&Setting) -> bool) -> Command {
+    command
+        .arg(config_argument())
+        .args(SETTINGS.iter().filter(|setting| wanted(setting)).map(argument))
+}
+
+impl Flags {
+    fn from_matches(matches: &ArgMatches, wanted: impl Fn(&Setting) -> bool) -> Self {
+        let mut layers = Layers::default();
+        for setting in SETTINGS.iter().filter(|setting| wanted(setting)) {
+            if let Some(texts) = matches.get_many::<String>(setting.name) {
+                let texts = texts.cloned().collect();
+                layers.offer(setting, Given { texts, origin: Origin::Flag });
+            }
+        }
+        Self { layers, config: matches.get_one::<String>("config").cloned() }
+    }
+}
+
+macro_rules! flags {
+    ($($name:ident $wanted:expr;)*) => {$(
+        impl Args for $name {
+            fn augment_args(command: Command) -> Command {
+                augment(command, $wanted)
+            }
+
+            fn augment_args_for_update(command: Command) -> Command {
+                augment(command, $wanted)
+            }
+        }
+
+        impl FromArgMatches for $name {
+            fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+                Ok(Self(Flags::from_matches(matches, $wanted)))
+            }
+
+            fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+                *self = Self::from_arg_matches(matches)?;
+                Ok(())
+            }
+        }
+    )*};
+}
+
+flags! {
+    ServeFlags |_| true;
+    ReadFlags is_for_reading;
+}
