@@ -1,1 +1,179 @@
 //! Kubernetes objects to a Model and diagnostics: pure.
+//!
+//! ```text
+//! manifests ─► ObjectStore ─► class ─► ingress (one fragment each) ─► order
+//!                                                                      ├─► tls      certificates, server names
+//!                                                                      ├─► merge    hosts and routes
+//!                                                                      └─► endpoints
+//! ```
+//!
+//! No I/O, no clock, no global state: equal objects and settings give equal results, whatever order
+//! the objects came in and whatever the memo holds. Nothing that an object says can make it fail;
+//! what cannot be served keeps its place, answers 503, and is reported.
+
+mod annotation;
+mod class;
+mod endpoints;
+mod ingress;
+mod lookup;
+pub mod manifests;
+mod memo;
+mod merge;
+mod nginx;
+mod objects;
+mod order;
+mod pattern;
+mod scope;
+mod secret;
+mod service;
+mod settings;
+mod tls;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use model::{Action, EndpointTable, KeyMaterial, Model, Report, UpstreamId};
+
+pub use annotation::{
+    AnnotationInfo, AnnotationStatus, CLASS_ANNOTATION, NGINX_PREFIX, OWN_PREFIX, annotations,
+};
+pub use lookup::References;
+pub use memo::Memo;
+pub use objects::{
+    Change, ContentHash, Object, ObjectEvent, ObjectKey, ObjectKind, ObjectStore,
+    SERVICE_NAME_LABEL,
+};
+pub use settings::{
+    DEFAULT_CONTROLLER_NAME, Dialect, EndpointOverride, ExternalNamePolicy, NGINX_CONTROLLER_NAME,
+    OverriddenService, Settings,
+};
+
+use class::Classes;
+use endpoints::Endpoints;
+use ingress::Fragment;
+use lookup::Lookup;
+use order::Age;
+use scope::{Reports, Scope};
+use service::UpstreamPlan;
+
+/// Everything that one pass over the objects found out.
+#[derive(Clone, Debug, Default)]
+pub struct Translation {
+    /// What is wanted.
+    pub model: Model,
+    /// The usable endpoints of every upstream of the Model.
+    pub endpoints: EndpointTable,
+    /// The key pairs of the Model's certificates.
+    pub material: KeyMaterial,
+    /// What users should know about their objects.
+    pub report: Report,
+    /// What was looked at, found or missing.
+    pub references: References,
+    /// Where the endpoints of each upstream come from.
+    sources: BTreeMap<UpstreamId, Arc<Endpoints>>,
+}
+
+/// Translates all objects.
+#[must_use]
+pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) -> Translation {
+    let reports = Reports::default();
+    let lookup = Lookup::new(objects);
+    memo.begin(settings);
+    let fragments = fragments(objects, settings, &lookup, memo, &reports);
+    let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
+    model.listeners.sort_unstable();
+    let https = tls::HttpsHosts::new(&fragments);
+    model.hosts = merge::hosts(&fragments, &https, &memo.leaves, &reports);
+    let material =
+        tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
+    let sources = upstreams(&mut model, &fragments);
+    let endpoints = sources
+        .iter()
+        .map(|(id, source)| (id.clone(), source.find(&lookup, settings, &reports)))
+        .collect();
+    let mut references = References::default();
+    references.extend(lookup.take());
+    for fragment in &fragments {
+        references.extend(fragment.references.iter().cloned());
+    }
+    let mut diagnostics = reports.take();
+    diagnostics.extend(fragments.iter().flat_map(|f| f.diagnostics.iter().cloned()));
+    memo.end(objects);
+    Translation { model, endpoints, material, report: Report::new(diagnostics), references, sources }
+}
+
+/// The endpoints alone, where only slices, `Endpoints` or overrides have changed since `previous`.
+///
+/// `None` when some upstream gained its first endpoint or lost its last: the report says which have
+/// none, so that a whole translation is due.
+#[must_use]
+pub fn endpoints_only(
+    objects: &ObjectStore,
+    settings: &Settings,
+    previous: &Translation,
+) -> Option<EndpointTable> {
+    let lookup = Lookup::new(objects);
+    let mut table = EndpointTable::new();
+    for (id, source) in &previous.sources {
+        let reports = Reports::default();
+        let found = source.find(&lookup, settings, &reports);
+        let known = previous.endpoints.get(id)?;
+        if known.is_empty() != found.is_empty() {
+            return None;
+        }
+        table.insert(id.clone(), if *known == found { known.clone() } else { found });
+    }
+    Some(table)
+}
+
+/// The fragments of all Ingresses that are ours, oldest first.
+fn fragments(
+    objects: &ObjectStore,
+    settings: &Settings,
+    lookup: &Lookup<'_>,
+    memo: &mut Memo,
+    reports: &Reports,
+) -> Vec<Arc<Fragment>> {
+    let classes = Classes::new(objects, settings, reports);
+    let mut fragments = Vec::with_capacity(objects.ingresses.len());
+    for ((namespace, name), stored) in &objects.ingresses {
+        let object = model::ObjectRef::new("Ingress", namespace.clone(), name.clone());
+        let scope = Scope::root(&object, reports);
+        let Some(dialect) = classes.dialect_of(&stored.object, &scope) else { continue };
+        let created = stored.object.metadata.creation_timestamp.clone();
+        let age = Age { created, dialect, namespace: namespace.clone(), name: name.clone() };
+        let fragment = memo.take(stored.content, &age, objects).unwrap_or_else(|| {
+            let read = ingress::read(&stored.object, age, lookup, settings, &memo.leaves);
+            let fragment = Arc::new(read);
+            memo.put(stored.content, &fragment, objects);
+            fragment
+        });
+        fragments.push(fragment);
+    }
+    fragments.sort_by(|a, b| a.age.cmp(&b.age));
+    fragments
+}
+
+/// Enters the upstreams that some route leads to; the oldest Ingress to ask for one describes it.
+fn upstreams(
+    model: &mut Model,
+    fragments: &[Arc<Fragment>],
+) -> BTreeMap<UpstreamId, Arc<Endpoints>> {
+    let mut plans: BTreeMap<&UpstreamId, &UpstreamPlan> = BTreeMap::new();
+    for plan in fragments.iter().flat_map(|fragment| &fragment.plans) {
+        plans.entry(&plan.upstream.id).or_insert(plan);
+    }
+    let mut sources = BTreeMap::new();
+    for route in model.hosts.values().flat_map(|host| &host.routes) {
+        let Action::Forward(split) = &route.action else { continue };
+        for backend in &split.backends {
+            if let Some(plan) = plans.get(&backend.upstream)
+                && !sources.contains_key(&backend.upstream)
+            {
+                sources.insert(backend.upstream.clone(), plan.endpoints.clone());
+                model.upstreams.insert(backend.upstream.clone(), plan.upstream.clone());
+            }
+        }
+    }
+    sources
+}

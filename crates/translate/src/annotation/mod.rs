@@ -1,0 +1,205 @@
+//! The annotations of an Ingress to wishes: what it wants of its routes.
+//!
+//! `nginx.ingress.kubernetes.io/*` is read in both dialects; `portcullis.io/*` says the same and
+//! wins where both stand. Nothing is ignored in silence: a name that is unknown, not yet supported
+//! or malformed is reported, and where it was meant to restrict access its routes answer 503.
+
+mod backend_protocol;
+mod https_redirect;
+mod keys;
+mod rewrite;
+mod suggest;
+mod value;
+
+use std::collections::BTreeMap;
+
+use model::policy::Rewrite;
+use model::{ClosedReason, Code, Effect, UpstreamProtocol};
+
+use crate::scope::Scope;
+use keys::Status;
+
+pub(crate) use rewrite::highest_capture;
+pub use keys::{AnnotationInfo, AnnotationStatus, annotations};
+
+/// The prefix of ingress-nginx.
+pub const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io/";
+/// Our own prefix.
+pub const OWN_PREFIX: &str = "portcullis.io/";
+/// The annotation that named a class before `spec.ingressClassName` did.
+pub const CLASS_ANNOTATION: &str = "kubernetes.io/ingress.class";
+
+/// What the annotations of one Ingress want.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Wishes {
+    pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) use_regex: bool,
+    pub(crate) ssl_redirect: bool,
+    pub(crate) force_ssl_redirect: bool,
+    pub(crate) protocol: Option<UpstreamProtocol>,
+    /// Every route of the Ingress answers 503.
+    pub(crate) closed: Option<ClosedReason>,
+    /// It is a canary, which must never answer as if it were the primary.
+    pub(crate) canary: bool,
+}
+
+/// Reads all annotations. `scope` is `metadata.annotations`.
+pub(crate) fn read(annotations: &BTreeMap<String, String>, scope: &Scope<'_>) -> Wishes {
+    let reader = Reader { annotations, scope };
+    let (status_closed, canary) = reader.check_names();
+    let (rewrite, rewrite_closed) = rewrite::read(&reader);
+    let (protocol, protocol_closed) = backend_protocol::read(&reader);
+    Wishes {
+        rewrite,
+        use_regex: reader.flag("use-regex").unwrap_or(false),
+        ssl_redirect: https_redirect::read(&reader),
+        force_ssl_redirect: reader.flag("force-ssl-redirect").unwrap_or(false),
+        protocol,
+        closed: status_closed.or(protocol_closed).or(rewrite_closed),
+        canary,
+    }
+}
+
+/// The annotations with the place they stand at.
+struct Reader<'r> {
+    annotations: &'r BTreeMap<String, String>,
+    scope: &'r Scope<'r>,
+}
+
+/// A value, and the full name it stands under.
+struct Value {
+    key: String,
+    text: String,
+}
+
+impl Reader<'_> {
+    /// The value under either prefix; an empty one counts as absent, as in ingress-nginx.
+    fn value(&self, name: &str) -> Option<Value> {
+        [OWN_PREFIX, NGINX_PREFIX].into_iter().find_map(|prefix| {
+            let key = format!("{prefix}{name}");
+            let text = value::normalise(self.annotations.get(&key)?);
+            (!text.is_empty()).then_some(Value { key, text })
+        })
+    }
+
+    /// A boolean; what is none is reported and counts as absent.
+    fn flag(&self, name: &str) -> Option<bool> {
+        let found = self.value(name)?;
+        let flag = value::flag(&found.text);
+        if flag.is_none() {
+            let message = format!("`{}` is neither \"true\" nor \"false\"", found.text);
+            self.invalid(&found, Effect::FieldIgnored, message);
+        }
+        flag
+    }
+
+    fn invalid(&self, value: &Value, effect: Effect, message: String) {
+        self.scope.key(&value.key).report(Code::InvalidAnnotationValue, effect, message);
+    }
+
+    /// A value without which the routes must not be served.
+    fn refuse(&self, value: &Value, code: Code, message: String) -> ClosedReason {
+        let scope = self.scope.key(&value.key);
+        scope.report(code, Effect::RouteResponds(503), message);
+        ClosedReason { code: code.id().into(), field: scope.path().0 }
+    }
+
+    /// Holds every name against the table. Gives the first reason to close the routes, and whether
+    /// this is a canary.
+    fn check_names(&self) -> (Option<ClosedReason>, bool) {
+        let mut closed = None;
+        let mut canary = false;
+        for (key, text) in self.annotations {
+            let name = key.strip_prefix(NGINX_PREFIX).or_else(|| key.strip_prefix(OWN_PREFIX));
+            let Some(name) = name else {
+                self.check_foreign(key);
+                continue;
+            };
+            let value = Value { key: key.clone(), text: value::normalise(text) };
+            if name == "canary" && value::flag(&value.text) == Some(true) {
+                canary = true;
+                self.scope.key(key).report(
+                    Code::UnsupportedAnnotation,
+                    Effect::ObjectIgnored,
+                    "canaries are not supported yet; served alone, this one would take all traffic",
+                );
+                continue;
+            }
+            let reason = self.check_name(name, &value);
+            closed = closed.or(reason);
+        }
+        (closed, canary)
+    }
+
+    fn check_name(&self, name: &str, value: &Value) -> Option<ClosedReason> {
+        let scope = self.scope.key(&value.key);
+        match keys::status(name) {
+            Status::Unknown => {
+                let help = suggest::for_unknown(name);
+                let message = format!("`{}` is not an annotation of ingress-nginx", value.key);
+                scope.report_with(
+                    Code::UnknownAnnotation,
+                    Effect::FieldIgnored,
+                    message,
+                    help,
+                    vec![],
+                );
+                None
+            }
+            _ if value.text.is_empty() => {
+                scope.report(
+                    Code::AnnotationWithoutEffect,
+                    Effect::FieldIgnored,
+                    "an empty value counts as absent",
+                );
+                None
+            }
+            Status::Supported => None,
+            Status::NoEffect => {
+                scope.report(
+                    Code::AnnotationWithoutEffect,
+                    Effect::None,
+                    format!("`{name}` has no effect here"),
+                );
+                None
+            }
+            Status::NotYet => {
+                scope.report(
+                    Code::UnsupportedAnnotation,
+                    Effect::FieldIgnored,
+                    format!("`{name}` is not supported yet"),
+                );
+                None
+            }
+            Status::Restricting { harmless } if harmless == Some(&*value.text) => {
+                scope.report(
+                    Code::AnnotationWithoutEffect,
+                    Effect::None,
+                    format!("`{name}: {}` restricts nothing", value.text),
+                );
+                None
+            }
+            Status::Restricting { .. } => Some(self.refuse(
+                value,
+                Code::UnsupportedAccessControl,
+                format!("`{name}` restricts access and is not supported yet"),
+            )),
+            Status::Snippet => Some(self.refuse(
+                value,
+                Code::RefusedSnippet,
+                format!("`{name}` is configuration text of another program"),
+            )),
+        }
+    }
+
+    /// Annotations of the product that is easily taken for ingress-nginx.
+    fn check_foreign(&self, key: &str) {
+        if key.starts_with("nginx.org/") || key.starts_with("nginx.com/") {
+            self.scope.key(key).report(
+                Code::UnknownAnnotation,
+                Effect::FieldIgnored,
+                format!("`{key}` belongs to another product than ingress-nginx"),
+            );
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Which Ingresses are ours, and in which dialect each is read.
+//!
+//! `spec.ingressClassName` beats the old annotation in both dialects. Without an API server the
+//! default class is applied here, as admission would; and where no class of ours exists at all,
+//! every Ingress is served, so that a directory of manifests works as it is.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use model::{Code, Effect, ObjectRef};
+
+use crate::annotation::CLASS_ANNOTATION;
+use crate::objects::ObjectStore;
+use crate::scope::{Reports, Scope};
+use crate::settings::{Dialect, NGINX_CONTROLLER_NAME, Settings};
+
+/// The annotation value that always means us.
+const OWN_LEGACY_CLASS: &str = "portcullis";
+/// The annotation value, and class name, that ingress-nginx had before classes were objects.
+const NGINX_LEGACY_CLASS: &str = "nginx";
+const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-class";
+
+/// The classes, and what follows from them for all Ingresses.
+pub(crate) struct Classes<'c> {
+    settings: &'c Settings,
+    by_name: BTreeMap<&'c str, &'c IngressClass>,
+    /// The class of Ingresses that name none; known in standalone mode alone.
+    default_class: Option<&'c str>,
+    every_class_served: bool,
+}
+
+impl<'c> Classes<'c> {
+    pub(crate) fn new(store: &'c ObjectStore, settings: &'c Settings, reports: &Reports) -> Self {
+        let by_name: BTreeMap<&str, &IngressClass> =
+            store.classes.iter().map(|((_, name), s)| (&**name, &*s.object)).collect();
+        let is_ours = |class: &IngressClass| {
+            settings.controller_names.iter().any(|ours| Some(ours.as_str()) == controller(class))
+        };
+        let every_class_served = settings.standalone
+            && settings.ingress_classes.is_empty()
+            && !by_name.values().any(|class| is_ours(class));
+        if every_class_served && !store.ingresses.is_empty() {
+            let object = ObjectRef::new("IngressClass", "", "*");
+            Scope::root(&object, reports).report(
+                Code::EveryClassServed,
+                Effect::None,
+                "no IngressClass names our controller, so every Ingress is served",
+            );
+        }
+        let default_class = settings.standalone.then(|| default_class(&by_name, reports)).flatten();
+        Self { settings, by_name, default_class, every_class_served }
+    }
+
+    /// The dialect of an Ingress that is ours; `None` for one that is not, with the reason reported.
+    pub(crate) fn dialect_of(&self, ingress: &Ingress, scope: &Scope<'_>) -> Option<Dialect> {
+        let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
+        let annotations = ingress.metadata.annotations.as_ref();
+        let annotation = annotations
+            .and_then(|all| all.get(CLASS_ANNOTATION))
+            .map(|value| value.trim())
+            .filter(|value| !value.is_empty());
+        if let (Some(field), Some(annotation)) = (field, annotation)
+            && field != annotation
+        {
+            scope.at("metadata.annotations").key(CLASS_ANNOTATION).report(
+                Code::ClassMismatch,
+                Effect::FieldIgnored,
+                format!("the annotation names `{annotation}`, spec.ingressClassName `{field}`"),
+            );
+        }
+        let name = field.or(annotation).or(self.default_class);
+        let is_ours = match name {
+            None => self.without_class(scope),
+            Some(name) => {
+                let place = if field.is_some() {
+                    "spec.ingressClassName"
+                } else {
+                    r#"metadata.annotations["kubernetes.io/ingress.class"]"#
+                };
+                self.is_ours(name, field.is_none(), &scope.at(place))
+            }
+        };
+        is_ours.then(|| self.dialect(name))
+    }
+
+    fn without_class(&self, scope: &Scope<'_>) -> bool {
+        let served = self.every_class_served || self.settings.watch_without_class;
+        if !served {
+            scope.report(Code::NoClass, Effect::ObjectIgnored, "it names no class");
+        }
+        served
+    }
+
+    fn is_ours(&self, name: &str, by_annotation: bool, scope: &Scope<'_>) -> bool {
+        if self.every_class_served {
+            return true;
+        }
+        let settings = self.settings;
+        let class = self.by_name.get(name);
+        let controlled_by_us = class.is_some_and(|class| {
+            settings.controller_names.iter().any(|ours| Some(ours.as_str()) == controller(class))
+        });
+        let named = settings.ingress_classes.iter().any(|ours| ours == name);
+        let ours = if settings.ingress_classes.is_empty() {
+            controlled_by_us || (by_annotation && class.is_none() && name == OWN_LEGACY_CLASS)
+        } else if settings.standalone || class.is_none() {
+            // A name that was given by hand needs no object: the old annotation never had one. In
+            // a cluster a field must name an object.
+            named && (settings.standalone || by_annotation)
+        } else {
+            named && controlled_by_us
+        };
+        if ours {
+            return true;
+        }
+        match class {
+            None => scope.report(
+                Code::ClassNotFound,
+                Effect::ObjectIgnored,
+                format!("there is no IngressClass `{name}`"),
+            ),
+            Some(class) => scope.report(
+                Code::ClassOfOther,
+                Effect::ObjectIgnored,
+                format!(
+                    "class `{name}` belongs to controller `{}`",
+                    controller(class).unwrap_or_default()
+                ),
+            ),
+        }
+        false
+    }
+
+    fn dialect(&self, name: Option<&str>) -> Dialect {
+        if let Some(dialect) = self.settings.dialect {
+            return dialect;
+        }
+        let Some(name) = name else { return Dialect::Kubernetes };
+        let is_nginx = match self.by_name.get(name) {
+            Some(class) => controller(class) == Some(NGINX_CONTROLLER_NAME),
+            None => name == NGINX_LEGACY_CLASS,
+        };
+        if is_nginx { Dialect::Nginx } else { Dialect::Kubernetes }
+    }
+}
+
+fn controller(class: &IngressClass) -> Option<&str> {
+    class.spec.as_ref()?.controller.as_deref()
+}
+
+/// The newest class that is marked as default; of equally old ones the lower name.
+fn default_class<'c>(
+    classes: &BTreeMap<&'c str, &'c IngressClass>,
+    reports: &Reports,
+) -> Option<&'c str> {
+    let marked = |class: &IngressClass| {
+        let annotations = class.metadata.annotations.as_ref();
+        annotations.and_then(|all| all.get(DEFAULT_CLASS_ANNOTATION)).is_some_and(|v| v == "true")
+    };
+    let created = |class: &&IngressClass| -> Option<Time> {
+        class.metadata.creation_timestamp.clone()
+    };
+    let mut defaults: Vec<(&str, Option<Time>)> = classes
+        .iter()
+        .filter(|(_, class)| marked(class))
+        .map(|(name, class)| (*name, created(class)))
+        .collect();
+    defaults.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(b.0)));
+    let (winner, _) = defaults.first()?;
+    for (loser, _) in &defaults[1..] {
+        let object = ObjectRef::new("IngressClass", "", Arc::from(*loser));
+        Scope::root(&object, reports).report(
+            Code::DuplicateDefaultClass,
+            Effect::None,
+            format!("`{winner}` is marked as default too, and is used"),
+        );
+    }
+    Some(winner)
+}

@@ -1,0 +1,382 @@
+//! The endpoints of an upstream: slices, mirrored `Endpoints`, overrides; which of them are usable.
+//!
+//! Ready endpoints, or where there are none those that still serve while they terminate (as
+//! kube-proxy does). An address stands once, whatever number of slices has it; a pod of both
+//! families stands once, in the family that its Service prefers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use model::{Code, Effect, Endpoint, Provenance};
+
+use crate::lookup::Lookup;
+use crate::objects::LEADER_ANNOTATION;
+use crate::scope::{Reports, Scope};
+use crate::settings::{EndpointOverride, Settings};
+
+/// As many addresses of a subset are mirrored as the mirroring controller would.
+const MIRRORED_ADDRESSES_MAX: usize = 1000;
+
+/// Where the endpoints of an upstream come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Endpoints {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) service: Arc<str>,
+    /// The Service's port, as in the upstream's id.
+    pub(crate) port: Box<str>,
+    pub(crate) port_name: Option<Box<str>>,
+    pub(crate) source: Source,
+    /// The backend that asked first.
+    pub(crate) asked_by: Provenance,
+}
+
+/// The kinds of origin.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Source {
+    /// Slices of a Service.
+    Slices {
+        port_name: Box<str>,
+        /// The port of a slice that says "all ports".
+        target_port: Option<u16>,
+        /// `Endpoints` of the Service's name count too.
+        mirrored: bool,
+        families: Option<Family>,
+    },
+    /// The proxy resolves a name.
+    Dns,
+    /// One address, from a Service that names it.
+    Static(SocketAddr),
+    /// Overrides alone.
+    Overrides,
+}
+
+/// An address family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+/// The family that a Service prefers: the first of `spec.ipFamilies`.
+pub(crate) fn families(ip_families: &[String]) -> Option<Family> {
+    match ip_families.first()?.as_str() {
+        "IPv4" => Some(Family::V4),
+        "IPv6" => Some(Family::V6),
+        _ => None,
+    }
+}
+
+/// Whether an override names this Service and port.
+pub(crate) fn is_about(
+    entry: &EndpointOverride,
+    namespace: &str,
+    service: &str,
+    port: &str,
+    port_name: Option<&str>,
+) -> bool {
+    entry.service.as_ref().is_some_and(|wanted| {
+        wanted.namespace == namespace
+            && wanted.name == service
+            && wanted
+                .port
+                .as_deref()
+                .is_none_or(|wanted| wanted == port || Some(wanted) == port_name)
+    })
+}
+
+/// Neither of this machine nor of this link, nor meant for many.
+pub(crate) fn is_public_enough(address: IpAddr) -> bool {
+    let address = address.to_canonical();
+    !address.is_loopback() && is_usable(address)
+}
+
+fn is_usable(address: IpAddr) -> bool {
+    let link_local = match address {
+        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
+        IpAddr::V6(address) => address.is_unicast_link_local(),
+    };
+    !address.is_unspecified() && !address.is_multicast() && !link_local
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    address: SocketAddr,
+    ready: bool,
+    /// Terminating, and still answering.
+    lingering: bool,
+    zone: Option<Box<str>>,
+    zone_hints: Vec<String>,
+    pod: Option<String>,
+}
+
+impl Endpoints {
+    /// The usable endpoints now, sorted. Reports what could not be used, and when nothing is left.
+    pub(crate) fn find(
+        &self,
+        lookup: &Lookup<'_>,
+        settings: &Settings,
+        reports: &Reports,
+    ) -> Arc<[Endpoint]> {
+        let overridden: Vec<SocketAddr> = settings
+            .endpoint_overrides
+            .iter()
+            .filter(|entry| {
+                is_about(entry, &self.namespace, &self.service, &self.port, self.port_name.as_deref())
+            })
+            .map(|entry| entry.address)
+            .collect();
+        if !overridden.is_empty() {
+            return plain(overridden);
+        }
+        let scope = Scope::root(&self.asked_by.object, reports);
+        let scope = scope.at(&self.asked_by.field.0);
+        let mut notes = Notes::default();
+        let endpoints = match &self.source {
+            Source::Dns => return Arc::from([]),
+            Source::Static(address) => return plain(vec![*address]),
+            Source::Overrides => Vec::new(),
+            Source::Slices { port_name, target_port, mirrored, families } => {
+                let mut candidates = Candidates { settings, scope: &scope, found: BTreeMap::new() };
+                for slice in lookup.slices(&self.namespace, &self.service).into_iter().flatten() {
+                    candidates.add_slice(&slice.1.object, port_name, *target_port, &mut notes);
+                }
+                if *mirrored {
+                    candidates.add_mirrored(lookup, self, port_name);
+                }
+                usable(candidates.found.into_values().collect(), *families, settings)
+            }
+        };
+        if !endpoints.is_empty() {
+            return endpoints.into();
+        }
+        let fallback: Vec<SocketAddr> = settings
+            .endpoint_overrides
+            .iter()
+            .filter(|entry| entry.service.is_none())
+            .map(|entry| entry.address)
+            .collect();
+        if fallback.is_empty() {
+            self.report_none(&scope, &notes, settings);
+        }
+        plain(fallback)
+    }
+
+    fn report_none(&self, scope: &Scope<'_>, notes: &Notes, settings: &Settings) {
+        let service = format!("{}/{}", self.namespace, self.service);
+        let why = if notes.endpoints > 0 {
+            format!("none of its {} endpoints is ready", notes.endpoints)
+        } else if !notes.other_ports.is_empty() {
+            format!("its slices have no port named `{}`", self.port_name.as_deref().unwrap_or(""))
+        } else {
+            "it has no endpoints".to_owned()
+        };
+        let help = settings.standalone.then(|| {
+            format!("add an EndpointSlice, or start with --endpoint {service}=ADDRESS:PORT")
+        });
+        scope.report_with(
+            Code::NoEndpoints,
+            Effect::RouteResponds(503),
+            format!("Service {service} port {}: {why}", self.port),
+            Some(help.unwrap_or_else(|| Code::NoEndpoints.info().remedy.to_owned())),
+            Vec::new(),
+        );
+    }
+}
+
+/// What was seen and not used.
+#[derive(Default)]
+struct Notes {
+    endpoints: usize,
+    other_ports: Vec<String>,
+}
+
+struct Candidates<'c> {
+    settings: &'c Settings,
+    scope: &'c Scope<'c>,
+    found: BTreeMap<SocketAddr, Candidate>,
+}
+
+impl Candidates<'_> {
+    fn add_slice(
+        &mut self,
+        slice: &EndpointSlice,
+        port_name: &str,
+        target_port: Option<u16>,
+        notes: &mut Notes,
+    ) {
+        let name = slice.metadata.name.as_deref().unwrap_or_default();
+        if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
+            self.refuse(format!("EndpointSlice {name}: type `{}` is not read", slice.address_type));
+            return;
+        }
+        for port in slice.ports.iter().flatten() {
+            if port.protocol.as_deref().unwrap_or("TCP") != "TCP" {
+                continue;
+            }
+            if port.name.as_deref().unwrap_or_default() != port_name {
+                notes.other_ports.push(port.name.clone().unwrap_or_default());
+                continue;
+            }
+            let number = match port.port {
+                Some(number) => u16::try_from(number).ok(),
+                None => target_port,
+            };
+            let Some(number) = number.filter(|&number| number != 0) else {
+                self.refuse(format!("EndpointSlice {name}: port {:?} is no port", port.port));
+                continue;
+            };
+            for endpoint in slice.endpoints.iter().flatten() {
+                notes.endpoints += 1;
+                // All addresses of one endpoint are interchangeable; consumers take the first.
+                let Some(text) = endpoint.addresses.first() else { continue };
+                let Some(address) = self.address(text, name) else { continue };
+                let conditions = endpoint.conditions.as_ref();
+                let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
+                let serving = conditions.and_then(|c| c.serving).unwrap_or(true);
+                let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
+                let hints = endpoint.hints.as_ref().and_then(|h| h.for_zones.as_ref());
+                self.add(Candidate {
+                    address: SocketAddr::new(address, number),
+                    ready,
+                    lingering: !ready && serving && terminating,
+                    zone: endpoint.zone.as_deref().map(Into::into),
+                    zone_hints: hints.into_iter().flatten().map(|z| z.name.clone()).collect(),
+                    pod: endpoint.target_ref.as_ref().and_then(|r| r.uid.clone()),
+                });
+            }
+        }
+    }
+
+    /// What the mirroring controller of a cluster would copy into slices.
+    fn add_mirrored(&mut self, lookup: &Lookup<'_>, plan: &Endpoints, port_name: &str) {
+        let Some(object) = lookup.endpoints(&plan.namespace, &plan.service) else { return };
+        let meta = &object.metadata;
+        let skipped = meta.labels.as_ref().is_some_and(|labels| {
+            labels.get("endpointslice.kubernetes.io/skip-mirror").is_some_and(|v| v == "true")
+        });
+        let lock = meta.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER_ANNOTATION));
+        if skipped || lock {
+            return;
+        }
+        for subset in object.subsets.iter().flatten() {
+            for port in subset.ports.iter().flatten() {
+                if port.protocol.as_deref().unwrap_or("TCP") != "TCP"
+                    || port.name.as_deref().unwrap_or_default() != port_name
+                {
+                    continue;
+                }
+                let Ok(number) = u16::try_from(port.port) else { continue };
+                let ready = subset.addresses.iter().flatten().map(|a| (a, true));
+                let waiting = subset.not_ready_addresses.iter().flatten().map(|a| (a, false));
+                for (entry, ready) in ready.chain(waiting).take(MIRRORED_ADDRESSES_MAX) {
+                    let Some(address) = self.address(&entry.ip, &plan.service) else { continue };
+                    self.add(Candidate {
+                        address: SocketAddr::new(address, number),
+                        ready,
+                        lingering: false,
+                        zone: None,
+                        zone_hints: Vec::new(),
+                        pod: entry.target_ref.as_ref().and_then(|r| r.uid.clone()),
+                    });
+                }
+            }
+        }
+    }
+
+    /// The same address may be in two slices while they are rebalanced: the better state counts.
+    fn add(&mut self, candidate: Candidate) {
+        let rank = |c: &Candidate| (c.ready, c.lingering);
+        match self.found.get_mut(&candidate.address) {
+            Some(known) if rank(known) >= rank(&candidate) => {}
+            Some(known) => *known = candidate,
+            None => drop(self.found.insert(candidate.address, candidate)),
+        }
+    }
+
+    /// The API server forbids these addresses; they are checked again, since manifests need no API
+    /// server. A laptop's endpoints are on its loopback.
+    fn address(&self, text: &str, from: &str) -> Option<IpAddr> {
+        let Ok(address) = text.parse::<IpAddr>() else {
+            self.refuse(format!("{from}: `{text}` is no IP address"));
+            return None;
+        };
+        let address = address.to_canonical();
+        if !is_usable(address) || (address.is_loopback() && !self.settings.standalone) {
+            self.refuse(format!("{from}: {address} is no address of an endpoint"));
+            return None;
+        }
+        Some(address)
+    }
+
+    fn refuse(&self, message: String) {
+        self.scope.report(Code::InvalidEndpoint, Effect::None, message);
+    }
+}
+
+fn plain(addresses: Vec<SocketAddr>) -> Arc<[Endpoint]> {
+    let mut endpoints: Vec<Endpoint> = addresses
+        .into_iter()
+        .map(|address| Endpoint { address, weight: 1, terminating: false, zone: None })
+        .collect();
+    endpoints.sort_unstable();
+    endpoints.dedup();
+    endpoints.into()
+}
+
+fn usable(
+    mut candidates: Vec<Candidate>,
+    preferred: Option<Family>,
+    settings: &Settings,
+) -> Vec<Endpoint> {
+    candidates.retain(|c| c.ready || c.lingering);
+    if candidates.iter().any(|c| c.ready) {
+        candidates.retain(|c| c.ready);
+    }
+    one_family_per_pod(&mut candidates, preferred.unwrap_or(Family::V4));
+    if let Some(preferred) = preferred
+        && candidates.iter().any(|c| Family::of(c.address.ip()) == preferred)
+    {
+        candidates.retain(|c| Family::of(c.address.ip()) == preferred);
+    }
+    prefer_zone(&mut candidates, settings.zone.as_deref());
+    let mut endpoints: Vec<Endpoint> = candidates
+        .into_iter()
+        .map(|c| Endpoint { address: c.address, weight: 1, terminating: !c.ready, zone: c.zone })
+        .collect();
+    endpoints.sort_unstable();
+    endpoints
+}
+
+fn one_family_per_pod(candidates: &mut Vec<Candidate>, preferred: Family) {
+    let mut pods: HashMap<(String, u16), bool> = HashMap::new();
+    for candidate in candidates.iter() {
+        if let Some(pod) = &candidate.pod {
+            let is_preferred = Family::of(candidate.address.ip()) == preferred;
+            *pods.entry((pod.clone(), candidate.address.port())).or_default() |= is_preferred;
+        }
+    }
+    candidates.retain(|candidate| {
+        candidate.pod.as_ref().is_none_or(|pod| {
+            let has_preferred = pods.get(&(pod.clone(), candidate.address.port())) == Some(&true);
+            !has_preferred || Family::of(candidate.address.ip()) == preferred
+        })
+    });
+}
+
+/// Zone hints count when every endpoint has them and one names our zone, as in kube-proxy.
+fn prefer_zone(candidates: &mut Vec<Candidate>, zone: Option<&str>) {
+    let Some(zone) = zone else { return };
+    let names_ours = |c: &Candidate| c.zone_hints.iter().any(|hint| hint == zone);
+    let all_hinted = candidates.iter().all(|c| !c.zone_hints.is_empty());
+    if all_hinted && candidates.iter().any(names_ours) {
+        candidates.retain(names_ours);
+    }
+}

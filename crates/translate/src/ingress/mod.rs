@@ -1,0 +1,240 @@
+//! One Ingress to a fragment: everything about it that does not depend on other Ingresses.
+//!
+//! A fragment depends on the Ingress, on the objects it names and on settings; it can be kept as
+//! long as none of them changes. What hosts make of it (conflicts, redirects to HTTPS, the habits
+//! of a host in the nginx dialect) is decided in `merge`.
+
+mod rule;
+mod tls;
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
+use model::policy::Rewrite;
+use model::{
+    Action, ClosedReason, Code, Diagnostic, Effect, Hostname, ObjectRef, Provenance,
+};
+
+use crate::annotation::{self, Wishes};
+use crate::lookup::Lookup;
+use crate::memo::Leaves;
+use crate::objects::ObjectKey;
+use crate::order::Age;
+use crate::scope::{Reports, Scope};
+use crate::service::{self, UpstreamPlan, Wanted, WantedPort};
+use crate::settings::{Dialect, Settings};
+
+pub(crate) use tls::{CertificateClaim, TlsEntry, certificate};
+
+/// What one Ingress says.
+#[derive(Clone, Debug)]
+pub(crate) struct Fragment {
+    pub(crate) object: ObjectRef,
+    pub(crate) age: Age,
+    pub(crate) ssl_redirect: bool,
+    pub(crate) force_ssl_redirect: bool,
+    /// Its annotations, on a path `/`, would make that path a pattern.
+    pub(crate) root_is_regex: bool,
+    /// The hosts of its rules, each once, in the order of first mention.
+    pub(crate) hosts: Vec<HostRules>,
+    /// `spec.defaultBackend`.
+    pub(crate) default_backend: Option<PathRule>,
+    pub(crate) tls: Vec<TlsEntry>,
+    pub(crate) plans: Vec<UpstreamPlan>,
+    pub(crate) diagnostics: Vec<Diagnostic>,
+    /// Everything that was looked at.
+    pub(crate) references: Vec<ObjectKey>,
+}
+
+/// The rules of one host.
+#[derive(Clone, Debug)]
+pub(crate) struct HostRules {
+    pub(crate) hostname: Hostname,
+    pub(crate) provenance: Provenance,
+    pub(crate) paths: Vec<PathRule>,
+    /// A rule names the host and no path.
+    pub(crate) bare: Option<Provenance>,
+}
+
+/// How a rule wants its path compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum PathType {
+    Exact,
+    Prefix,
+    ImplementationSpecific,
+}
+
+/// One path of a rule.
+#[derive(Clone, Debug)]
+pub(crate) struct PathRule {
+    pub(crate) path_type: PathType,
+    /// As written, and at least `/`.
+    pub(crate) path: Box<str>,
+    /// Whether it is compared as a regular expression, by its own Ingress's wish.
+    pub(crate) is_regex: bool,
+    pub(crate) rewrite: Option<Rewrite>,
+    pub(crate) closed: Option<ClosedReason>,
+    pub(crate) action: Action,
+    pub(crate) provenance: Provenance,
+}
+
+/// What the walk through one Ingress has at hand.
+struct Walk<'w> {
+    namespace: Arc<str>,
+    dialect: Dialect,
+    settings: &'w Settings,
+    lookup: &'w Lookup<'w>,
+    leaves: &'w Leaves,
+    wishes: Wishes,
+    plans: Vec<UpstreamPlan>,
+}
+
+/// Reads one Ingress of ours.
+pub(crate) fn read(
+    ingress: &Ingress,
+    age: Age,
+    lookup: &Lookup<'_>,
+    settings: &Settings,
+    leaves: &Leaves,
+) -> Fragment {
+    let object = ObjectRef::new("Ingress", age.namespace.clone(), age.name.clone());
+    let reports = Reports::default();
+    let root = Scope::root(&object, &reports);
+    let empty = std::collections::BTreeMap::new();
+    let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&empty);
+    let wishes = annotation::read(annotations, &root.at("metadata.annotations"));
+    let mut walk = Walk {
+        namespace: age.namespace.clone(),
+        dialect: age.dialect,
+        settings,
+        lookup,
+        leaves,
+        wishes,
+        plans: Vec::new(),
+    };
+    let mut fragment = Fragment {
+        object: object.clone(),
+        age,
+        ssl_redirect: walk.wishes.ssl_redirect,
+        force_ssl_redirect: walk.wishes.force_ssl_redirect,
+        root_is_regex: walk.wishes.use_regex
+            || walk.wishes.rewrite.as_ref().is_some_and(|rewrite| *rewrite.target != *"/"),
+        hosts: Vec::new(),
+        default_backend: None,
+        tls: Vec::new(),
+        plans: Vec::new(),
+        diagnostics: Vec::new(),
+        references: Vec::new(),
+    };
+    if !walk.wishes.canary {
+        walk.read_spec(ingress, &mut fragment, &root.at("spec"));
+    }
+    fragment.plans = walk.plans;
+    fragment.references = lookup.take();
+    fragment.diagnostics = reports.take();
+    fragment
+}
+
+impl Walk<'_> {
+    fn read_spec(&mut self, ingress: &Ingress, fragment: &mut Fragment, scope: &Scope<'_>) {
+        let Some(spec) = &ingress.spec else {
+            scope.report(Code::EmptyIngress, Effect::ObjectIgnored, "it has no spec");
+            return;
+        };
+        let rules = spec.rules.as_deref().unwrap_or_default();
+        if rules.is_empty() && spec.default_backend.is_none() {
+            scope.report(
+                Code::EmptyIngress,
+                Effect::ObjectIgnored,
+                "it has neither rules nor a defaultBackend",
+            );
+        }
+        for (index, rule) in rules.iter().enumerate() {
+            self.read_rule(rule, fragment, &scope.at("rules").index(index));
+        }
+        if let Some(backend) = &spec.default_backend {
+            fragment.default_backend =
+                Some(self.default_backend(backend, &scope.at("defaultBackend")));
+        }
+        for (index, entry) in spec.tls.iter().flatten().enumerate() {
+            let hosts = &fragment.hosts;
+            let scope = scope.at("tls");
+            let entry = self.read_tls(entry, hosts, &scope.index(index));
+            fragment.tls.push(entry);
+        }
+    }
+
+    /// The default backend answers for every path, closed where its Ingress is, never rewritten.
+    fn default_backend(&mut self, backend: &IngressBackend, scope: &Scope<'_>) -> PathRule {
+        PathRule {
+            path_type: PathType::Prefix,
+            path: "/".into(),
+            is_regex: false,
+            rewrite: None,
+            closed: self.wishes.closed.clone(),
+            action: self.action(backend, scope),
+            provenance: scope.provenance(),
+        }
+    }
+
+    /// Where a backend leads; 503 at the same place when it leads nowhere.
+    fn action(&mut self, backend: &IngressBackend, scope: &Scope<'_>) -> Action {
+        match self.upstream(backend, scope) {
+            Ok(plan) => {
+                let id = plan.upstream.id.clone();
+                self.plans.push(plan);
+                Action::forward(id)
+            }
+            Err(code) => Action::unavailable(code.id()),
+        }
+    }
+
+    fn upstream(
+        &mut self,
+        backend: &IngressBackend,
+        scope: &Scope<'_>,
+    ) -> Result<UpstreamPlan, Code> {
+        if let Some(resource) = &backend.resource {
+            scope.at("resource").report(
+                Code::UnsupportedBackend,
+                Effect::RouteResponds(503),
+                format!("a backend of kind `{}` is not supported", resource.kind),
+            );
+            return Err(Code::UnsupportedBackend);
+        }
+        let invalid = |scope: &Scope<'_>, message: &str| {
+            scope.report(Code::InvalidBackend, Effect::RouteResponds(503), message);
+            Err(Code::InvalidBackend)
+        };
+        let Some(service) = &backend.service else {
+            return invalid(scope, "it names no service");
+        };
+        let scope = scope.at("service");
+        if service.name.is_empty() {
+            return invalid(&scope.at("name"), "the service has no name");
+        }
+        let port = service.port.as_ref();
+        let number = port.and_then(|port| port.number);
+        let name = port.and_then(|port| port.name.as_deref()).filter(|name| !name.is_empty());
+        let port = match (number, name) {
+            (Some(number), None) => match u16::try_from(number) {
+                Ok(number) if number != 0 => WantedPort::Number(number),
+                _ => return invalid(&scope.at("port.number"), "a port is from 1 to 65535"),
+            },
+            (None, Some(name)) => WantedPort::Name(name.into()),
+            (None, None) => return invalid(&scope.at("port"), "it names no port"),
+            (Some(_), Some(_)) => {
+                return invalid(&scope.at("port"), "it names a port by number and by name");
+            }
+        };
+        let name: Arc<str> = service.name.as_str().into();
+        let wanted = Wanted {
+            namespace: &self.namespace,
+            service: &name,
+            port: &port,
+            dialect: self.dialect,
+            protocol: self.wishes.protocol,
+        };
+        service::resolve(&wanted, self.lookup, self.settings, &scope)
+    }
+}

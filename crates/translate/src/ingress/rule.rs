@@ -1,0 +1,280 @@
+//! `spec.rules`: hosts, paths and path types.
+//!
+//! A path that cannot be served as written keeps its place and answers 503, so that nothing
+//! broader answers in its stead.
+
+use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
+use model::{Action, Code, Effect, Hostname};
+
+use super::{Fragment, HostRules, PathRule, PathType, Walk};
+use crate::annotation::highest_capture;
+use crate::pattern::{self, Pattern};
+use crate::scope::Scope;
+use crate::settings::Dialect;
+
+impl Walk<'_> {
+    pub(super) fn read_rule(
+        &mut self,
+        rule: &IngressRule,
+        fragment: &mut Fragment,
+        scope: &Scope<'_>,
+    ) {
+        let text = rule.host.as_deref().unwrap_or_default();
+        let hostname = match Hostname::parse(text) {
+            Ok(hostname) => hostname,
+            Err(problem) => {
+                scope.at("host").report(
+                    Code::InvalidHost,
+                    Effect::RouteDropped,
+                    format!("`{text}` {problem}; its requests are answered as for an unknown host"),
+                );
+                return;
+            }
+        };
+        let index = match fragment.hosts.iter().position(|host| host.hostname == hostname) {
+            Some(index) => index,
+            None => {
+                fragment.hosts.push(HostRules {
+                    hostname,
+                    provenance: scope.provenance(),
+                    paths: Vec::new(),
+                    bare: None,
+                });
+                fragment.hosts.len() - 1
+            }
+        };
+        let Some(http) = &rule.http else {
+            let host = &mut fragment.hosts[index];
+            host.bare = host.bare.take().or_else(|| Some(scope.provenance()));
+            return;
+        };
+        let scope = scope.at("http.paths");
+        if http.paths.is_empty() {
+            scope.report(Code::EmptyIngress, Effect::None, "the rule has no paths");
+        }
+        for (position, path) in http.paths.iter().enumerate() {
+            let path = self.read_path(path, &scope.index(position));
+            fragment.hosts[index].paths.extend(path);
+        }
+    }
+
+    /// The rule of one path; none for a pattern that cannot be compared and has no literal part.
+    fn read_path(&mut self, written: &HTTPIngressPath, scope: &Scope<'_>) -> Option<PathRule> {
+        let (path_type, type_problem) = path_type(written, scope);
+        let (path, path_problem) = checked_path(written, path_type, scope);
+        let mut rule = PathRule {
+            path_type,
+            path: path.into(),
+            is_regex: false,
+            rewrite: self.wishes.rewrite.clone(),
+            closed: self.wishes.closed.clone(),
+            action: self.action(&written.backend, &scope.at("backend")),
+            provenance: scope.provenance(),
+        };
+        if let Some(code) = type_problem.or(path_problem) {
+            rule.action = Action::unavailable(code.id());
+        }
+        self.read_pattern(&mut rule, &scope.at("path")).then_some(rule)
+    }
+
+    /// Decides whether the path is a pattern, and checks it; `false` when it has no place.
+    fn read_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
+        let looks_like_one = pattern::looks_like_one(&rule.path);
+        rule.is_regex = match self.dialect {
+            // Its host will compare everything as patterns; what counts here is its own wish.
+            Dialect::Nginx => {
+                self.wishes.use_regex
+                    || self.wishes.rewrite.as_ref().is_some_and(|r| *r.target != *rule.path)
+            }
+            Dialect::Kubernetes => {
+                let by_captures =
+                    self.wishes.rewrite.as_ref().is_some_and(|r| highest_capture(&r.target) > 0);
+                (self.wishes.use_regex
+                    && (looks_like_one || rule.path_type == PathType::ImplementationSpecific))
+                    || (by_captures && rule.path.contains('('))
+            }
+        };
+        if rule.is_regex {
+            if !self.check_pattern(rule, scope) {
+                return false;
+            }
+        } else {
+            self.read_literal(rule, looks_like_one, scope);
+        }
+        self.check_captures(rule, scope);
+        true
+    }
+
+    fn read_literal(&self, rule: &mut PathRule, looks_like_pattern: bool, scope: &Scope<'_>) {
+        if self.dialect == Dialect::Kubernetes {
+            if let Some(prefix) = gce_wildcard(rule).map(Into::into) {
+                rule.path = prefix;
+                return;
+            }
+            if let Some(path) = canonical(&rule.path) {
+                rule.path = path.into();
+            }
+        }
+        if looks_like_pattern {
+            scope.report(
+                Code::RegexWithoutAnnotation,
+                Effect::None,
+                format!("`{}` looks like a pattern, and is compared literally", rule.path),
+            );
+        }
+    }
+
+    /// A pattern that cannot be compared leaves 503 at its literal elements. `false` when it has none.
+    fn check_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
+        let (code, message, help) = match self.leaves.pattern(&rule.path) {
+            Pattern::Valid { .. } => return true,
+            Pattern::Invalid { message } => (Code::InvalidRegex, message, None),
+            Pattern::Unsupported { message } => {
+                (Code::UnsupportedRegex, message, pattern::without_look_ahead(&rule.path))
+            }
+        };
+        let literal: Box<str> = pattern::literal_elements(&rule.path).into();
+        let has_place = literal.len() > 1;
+        let (effect, consequence) = if has_place {
+            (Effect::RouteResponds(503), format!("everything below `{literal}` answers 503"))
+        } else {
+            let others = "no literal element begins it, and the host's other routes answer";
+            (Effect::RouteDropped, others.to_owned())
+        };
+        scope.report_with(code, effect, format!("{message}; {consequence}"), help, Vec::new());
+        *rule = PathRule {
+            path_type: PathType::ImplementationSpecific,
+            path: literal,
+            is_regex: false,
+            rewrite: None,
+            action: Action::unavailable(code.id()),
+            closed: rule.closed.take(),
+            provenance: rule.provenance.clone(),
+        };
+        has_place
+    }
+
+    fn check_captures(&self, rule: &PathRule, scope: &Scope<'_>) {
+        let Some(rewrite) = &rule.rewrite else { return };
+        let highest = highest_capture(&rewrite.target);
+        let captures = match self.leaves.pattern(&rule.path) {
+            Pattern::Valid { captures } if rule.is_regex => captures,
+            _ => 0,
+        };
+        if highest > captures {
+            scope.report(
+                Code::RewriteWithoutCapture,
+                Effect::None,
+                format!(
+                    "`{}` has {captures} capture groups, and rewrite-target names `${highest}`, which will be empty",
+                    rule.path
+                ),
+            );
+        }
+    }
+}
+
+/// `/foo/*` as GCE writes a prefix.
+fn gce_wildcard(rule: &PathRule) -> Option<&str> {
+    if rule.path_type != PathType::ImplementationSpecific {
+        return None;
+    }
+    let prefix = rule.path.strip_suffix('*')?;
+    (prefix.ends_with('/') && !pattern::looks_like_one(prefix)).then_some(prefix)
+}
+
+/// The path with its leading slash, and what the API server would have refused about it.
+fn checked_path(
+    written: &HTTPIngressPath,
+    path_type: PathType,
+    scope: &Scope<'_>,
+) -> (String, Option<Code>) {
+    let text = written.path.as_deref().unwrap_or_default();
+    let strict = path_type != PathType::ImplementationSpecific;
+    let problem = if text.is_empty() {
+        if !strict {
+            return ("/".to_owned(), None);
+        }
+        format!("a path of type {} cannot be empty", written.path_type)
+    } else if !text.starts_with('/') {
+        // A pattern may be anchored by hand.
+        if !strict && text.starts_with("^/") {
+            return (text.to_owned(), None);
+        }
+        format!("`{text}` does not begin with `/`")
+    } else if strict && let Some(part) = forbidden_part(text) {
+        format!("`{text}` contains `{part}`")
+    } else {
+        return (text.to_owned(), None);
+    };
+    scope.at("path").report(Code::InvalidPath, Effect::RouteResponds(503), problem);
+    let slash = if text.starts_with('/') { "" } else { "/" };
+    (format!("{slash}{text}"), Some(Code::InvalidPath))
+}
+
+fn forbidden_part(path: &str) -> Option<&'static str> {
+    ["//", "/./", "/../", "%2f", "%2F"]
+        .into_iter()
+        .find(|part| path.contains(part))
+        .or_else(|| ["/..", "/."].into_iter().find(|end| path.ends_with(end)))
+}
+
+fn path_type(written: &HTTPIngressPath, scope: &Scope<'_>) -> (PathType, Option<Code>) {
+    let problem = match written.path_type.as_str() {
+        "Exact" => return (PathType::Exact, None),
+        "Prefix" => return (PathType::Prefix, None),
+        "ImplementationSpecific" => return (PathType::ImplementationSpecific, None),
+        "" => "the path has no pathType".to_owned(),
+        other => format!("`{other}` is no path type"),
+    };
+    scope.at("pathType").report(Code::InvalidPathType, Effect::RouteResponds(503), problem);
+    (PathType::ImplementationSpecific, Some(Code::InvalidPathType))
+}
+
+/// A literal path in the form that requests are compared in: unreserved octets decoded, hex digits
+/// in upper case, what no request line may carry encoded. `None` where it is that already.
+fn canonical(path: &str) -> Option<String> {
+    let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
+    let must_encode = |b: u8| b <= b' ' || b >= 0x7f || matches!(b, b'\"' | b'<' | b'>' | b'#' | b'?');
+    if !path.bytes().any(|b| b == b'%' || must_encode(b)) {
+        return None;
+    }
+    let bytes = path.as_bytes();
+    let mut out = String::with_capacity(path.len() + 8);
+    let mut index = 0;
+    while let Some(&byte) = bytes.get(index) {
+        let octet = (byte == b'%')
+            .then(|| path.get(index + 1..index + 3))
+            .flatten()
+            .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        index += 1;
+        match octet {
+            Some(octet) if is_unreserved(octet) => {
+                out.push(char::from(octet));
+                index += 2;
+            }
+            Some(octet) => {
+                out.push_str(&format!("%{octet:02X}"));
+                index += 2;
+            }
+            None if must_encode(byte) => out.push_str(&format!("%{byte:02X}")),
+            None => out.push(char::from(byte)),
+        }
+    }
+    Some(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_literal_path_takes_the_form_of_requests() {
+        assert_eq!(canonical("/plain/path"), None);
+        assert_eq!(canonical("/a b").unwrap(), "/a%20b");
+        assert_eq!(canonical("/%c3%a9%41").unwrap(), "/%C3%A9A");
+        assert_eq!(canonical("/\u{e9}").unwrap(), "/%C3%A9");
+        assert_eq!(canonical("/100%").unwrap(), "/100%");
+    }
+}

@@ -1,0 +1,186 @@
+//! `spec.tls`: which hosts have a certificate entry, and with which certificate.
+//!
+//! A Secret that is missing or broken costs its hosts their certificate and nothing else.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::IngressTLS;
+use model::{Code, Effect, Hostname, Provenance};
+
+use super::{HostRules, Walk};
+use crate::lookup::Lookup;
+use crate::memo::Leaves;
+use crate::scope::Scope;
+use crate::secret::ReadCertificate;
+use crate::settings::Dialect;
+
+/// One entry of `spec.tls`.
+#[derive(Clone, Debug)]
+pub(crate) struct TlsEntry {
+    /// The hosts that it makes HTTPS hosts.
+    pub(crate) hosts: Vec<Hostname>,
+    /// It speaks for every host: its Ingress names none.
+    pub(crate) any_host: bool,
+    /// The hosts that the certificate is served for.
+    pub(crate) claims: Vec<CertificateClaim>,
+    pub(crate) secret: Option<Arc<str>>,
+    /// The certificate, usable or not for any of the hosts.
+    pub(crate) certificate: Option<Arc<ReadCertificate>>,
+    pub(crate) provenance: Provenance,
+}
+
+/// A wish to serve a certificate for a host; without one it holds the host's place.
+#[derive(Clone, Debug)]
+pub(crate) struct CertificateClaim {
+    pub(crate) host: Hostname,
+    pub(crate) certificate: Option<Arc<ReadCertificate>>,
+}
+
+impl Walk<'_> {
+    pub(super) fn read_tls(
+        &mut self,
+        entry: &IngressTLS,
+        rules: &[HostRules],
+        scope: &Scope<'_>,
+    ) -> TlsEntry {
+        let listed = listed_hosts(entry, scope);
+        let rule_hosts = || {
+            rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any)
+        };
+        let names_hosts = entry.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
+        let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
+        let certificate = match secret {
+            Some(name) => certificate(
+                &self.namespace,
+                name,
+                self.lookup,
+                self.leaves,
+                &scope.at("secretName"),
+            ),
+            None => {
+                scope.report(
+                    Code::TlsWithoutSecret,
+                    Effect::DefaultCertificate,
+                    "the entry names no Secret",
+                );
+                None
+            }
+        };
+        let served: Vec<Hostname> = if names_hosts { listed.clone() } else { rule_hosts().collect() };
+        let mut claims = Vec::new();
+        for host in &served {
+            // An entry without a Secret leaves the host to other entries.
+            if secret.is_some() {
+                claims.push(self.claim(host, certificate.as_ref(), scope));
+            }
+        }
+        let hosts = match self.dialect {
+            Dialect::Kubernetes => served,
+            // Every host of an Ingress with an entry is an HTTPS host, listed or not.
+            Dialect::Nginx => {
+                let covering = rule_hosts().filter(|host| !served.contains(host));
+                for host in covering.collect::<Vec<_>>() {
+                    if let Some(found) = certificate.as_ref().filter(|c| c.covers(&host)) {
+                        claims.push(CertificateClaim { host, certificate: Some(found.clone()) });
+                    }
+                }
+                let mut hosts = served;
+                hosts.extend(rule_hosts());
+                hosts
+            }
+        };
+        TlsEntry {
+            any_host: !names_hosts && hosts.is_empty() && self.dialect == Dialect::Kubernetes,
+            hosts,
+            claims,
+            secret: secret.map(Into::into),
+            certificate,
+            provenance: scope.provenance(),
+        }
+    }
+
+    /// ingress-nginx serves no certificate for a host that it does not cover.
+    fn claim(
+        &self,
+        host: &Hostname,
+        certificate: Option<&Arc<ReadCertificate>>,
+        scope: &Scope<'_>,
+    ) -> CertificateClaim {
+        let mut certificate = certificate.cloned();
+        if let Some(found) = &certificate
+            && !found.covers(host)
+        {
+            let names = if found.names.is_empty() {
+                "no name; a common name alone does not count".to_owned()
+            } else {
+                found.names.join(", ")
+            };
+            let effect = match self.dialect {
+                Dialect::Kubernetes => Effect::None,
+                Dialect::Nginx => Effect::DefaultCertificate,
+            };
+            scope.report(
+                Code::CertificateDoesNotCoverHost,
+                effect,
+                format!("the certificate is not for `{host}`; it is for {names}"),
+            );
+            if self.dialect == Dialect::Nginx {
+                certificate = None;
+            }
+        }
+        CertificateClaim { host: host.clone(), certificate }
+    }
+}
+
+fn listed_hosts(entry: &IngressTLS, scope: &Scope<'_>) -> Vec<Hostname> {
+    let mut listed = Vec::new();
+    for (index, text) in entry.hosts.iter().flatten().enumerate() {
+        let problem = match Hostname::parse(text) {
+            Ok(Hostname::Any) => "is empty".to_owned(),
+            Ok(host) => {
+                if !listed.contains(&host) {
+                    listed.push(host);
+                }
+                continue;
+            }
+            Err(problem) => problem.to_string(),
+        };
+        let scope = scope.at("hosts");
+        scope.index(index).report(
+            Code::InvalidTlsHost,
+            Effect::FieldIgnored,
+            format!("`{text}` {problem}"),
+        );
+    }
+    listed
+}
+
+/// The certificate of a Secret: as it is, or as it last was when it could be used.
+pub(crate) fn certificate(
+    namespace: &Arc<str>,
+    name: &str,
+    lookup: &Lookup<'_>,
+    leaves: &Leaves,
+    scope: &Scope<'_>,
+) -> Option<Arc<ReadCertificate>> {
+    let Some(secret) = lookup.secret(namespace, &name.into()) else {
+        scope.report(
+            Code::SecretNotFound,
+            Effect::DefaultCertificate,
+            format!("Secret {namespace}/{name} does not exist"),
+        );
+        return None;
+    };
+    let problem = match leaves.certificate(&secret.object, secret.content) {
+        Ok(certificate) => return Some(certificate),
+        Err(problem) => problem,
+    };
+    let message = format!("Secret {namespace}/{name}: {problem}");
+    let last_good = secret.last_good.as_ref();
+    if let Some(Ok(kept)) = last_good.map(|(secret, content)| leaves.certificate(secret, *content)) {
+        scope.report(Code::CertificateKeptFromBefore, Effect::LastGoodServes, message);
+        return Some(kept);
+    }
+    scope.report(Code::InvalidCertificate, Effect::DefaultCertificate, message);
+    None
+}

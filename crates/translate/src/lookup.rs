@@ -1,0 +1,98 @@
+//! Reads that remember every key asked for, found or missing.
+//!
+//! What was asked for is all that a result can depend on: a change of anything else needs no build.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Endpoints, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+
+use crate::objects::{Change, ObjectKey, ObjectKind, ObjectStore, Stored, StoredSecret};
+
+/// Every key that a translation asked for. Slices stand under the name of their Service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct References {
+    keys: HashSet<ObjectKey>,
+}
+
+impl References {
+    /// Whether this object, or its absence, was looked at. Ingresses and classes always are.
+    #[must_use]
+    pub fn contains(&self, key: &ObjectKey) -> bool {
+        matches!(key.kind, ObjectKind::Ingress | ObjectKind::IngressClass)
+            || self.keys.contains(key)
+    }
+
+    /// Whether a change can alter the result.
+    #[must_use]
+    pub fn concern(&self, change: &Change) -> bool {
+        change.keys.iter().any(|key| self.contains(key))
+    }
+
+    /// How many keys there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether nothing was looked at.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    pub(crate) fn extend(&mut self, keys: impl IntoIterator<Item = ObjectKey>) {
+        self.keys.extend(keys);
+    }
+}
+
+/// A view of the store that writes down what is asked.
+pub(crate) struct Lookup<'s> {
+    store: &'s ObjectStore,
+    asked: RefCell<Vec<ObjectKey>>,
+}
+
+impl<'s> Lookup<'s> {
+    pub(crate) fn new(store: &'s ObjectStore) -> Self {
+        Self { store, asked: RefCell::default() }
+    }
+
+    fn ask(&self, kind: ObjectKind, namespace: &Arc<str>, name: &Arc<str>) {
+        self.asked.borrow_mut().push(ObjectKey {
+            kind,
+            namespace: namespace.clone(),
+            name: name.clone(),
+        });
+    }
+
+    pub(crate) fn service(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s Service> {
+        self.ask(ObjectKind::Service, namespace, name);
+        self.store.services.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
+    }
+
+    pub(crate) fn secret(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s StoredSecret> {
+        self.ask(ObjectKind::Secret, namespace, name);
+        self.store.secrets.get(&(namespace.clone(), name.clone()))
+    }
+
+    pub(crate) fn slices(
+        &self,
+        namespace: &Arc<str>,
+        service: &Arc<str>,
+    ) -> Option<&'s BTreeMap<Arc<str>, Stored<EndpointSlice>>> {
+        self.ask(ObjectKind::EndpointSlice, namespace, service);
+        self.store.slices.get(&(namespace.clone(), service.clone()))
+    }
+
+    pub(crate) fn endpoints(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s Endpoints> {
+        self.ask(ObjectKind::Endpoints, namespace, name);
+        self.store.endpoints.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
+    }
+
+    /// Everything asked for so far, forgotten here.
+    pub(crate) fn take(&self) -> Vec<ObjectKey> {
+        self.asked.take()
+    }
+}

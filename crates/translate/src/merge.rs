@@ -1,0 +1,346 @@
+//! Fragments of many Ingresses to virtual hosts: conflicts, default backends, redirects to HTTPS.
+//!
+//! Fragments come oldest first, and the first to say a thing wins: for a path, for a host's default
+//! backend, for the default of all hosts. The oldest Ingress of a host decides its dialect. The
+//! result depends on nothing else, least of all on the order in which objects were read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use model::policy::{BodyLimit, HttpsRedirect};
+use model::{
+    Action, Code, Diagnostic, Effect, FixedResponse, Hostname, Miss, PathForm, PathKind, PathMatch,
+    Provenance, Related, Route, RoutePolicy, VirtualHost,
+};
+
+use crate::ingress::{Fragment, HostRules, PathRule, PathType};
+use crate::memo::Leaves;
+use crate::nginx;
+use crate::scope::Reports;
+use crate::settings::Dialect;
+use crate::tls::HttpsHosts;
+
+/// The body limit of ingress-nginx, in bytes.
+const NGINX_BODY_BYTES_MAX: u64 = 1024 * 1024;
+
+/// Requests for these paths are never sent to HTTPS: certificates are issued by them.
+const ACME_PREFIX: &str = "/.well-known/acme-challenge";
+
+/// One host while it is put together.
+pub(crate) struct HostDraft<'f> {
+    pub(crate) hostname: &'f Hostname,
+    /// The oldest Ingress that names the host.
+    pub(crate) owner: &'f Fragment,
+    pub(crate) provenance: &'f Provenance,
+    parts: Vec<(&'f Fragment, Option<&'f HostRules>)>,
+    /// The default of all hosts, for the host-less block alone.
+    global_default: Option<(&'f Fragment, &'f PathRule)>,
+    pub(crate) has_certificate: bool,
+}
+
+/// A path rule with the Ingress it stands in.
+#[derive(Clone, Copy)]
+pub(crate) struct Claim<'f> {
+    pub(crate) fragment: &'f Fragment,
+    pub(crate) rule: &'f PathRule,
+}
+
+/// All virtual hosts of these fragments, which come oldest first.
+pub(crate) fn hosts(
+    fragments: &[Arc<Fragment>],
+    https: &HttpsHosts,
+    leaves: &Leaves,
+    reports: &Reports,
+) -> BTreeMap<Hostname, Arc<VirtualHost>> {
+    let mut drafts: BTreeMap<&Hostname, HostDraft<'_>> = BTreeMap::new();
+    for fragment in fragments {
+        for rules in &fragment.hosts {
+            let draft = drafts.entry(&rules.hostname).or_insert_with(|| {
+                HostDraft::new(&rules.hostname, fragment, &rules.provenance, https)
+            });
+            draft.parts.push((fragment, Some(rules)));
+        }
+    }
+    add_global_default(fragments, &mut drafts, https, reports);
+    drafts
+        .into_values()
+        .map(|draft| (draft.hostname.clone(), Arc::new(draft.finish(leaves, reports))))
+        .collect()
+}
+
+/// The oldest Ingress without rules has the default backend of all hosts.
+fn add_global_default<'f>(
+    fragments: &'f [Arc<Fragment>],
+    drafts: &mut BTreeMap<&'f Hostname, HostDraft<'f>>,
+    https: &HttpsHosts,
+    reports: &Reports,
+) {
+    let mut defaults = fragments
+        .iter()
+        .filter(|fragment| fragment.hosts.is_empty())
+        .filter_map(|fragment| Some((&**fragment, fragment.default_backend.as_ref()?)));
+    let Some((fragment, rule)) = defaults.next() else { return };
+    for (_, loser) in defaults {
+        report_default_conflict(loser, rule, "every host without a rule", reports);
+    }
+    let draft = drafts
+        .entry(&Hostname::Any)
+        .or_insert_with(|| HostDraft::new(&Hostname::Any, fragment, &rule.provenance, https));
+    draft.global_default = Some((fragment, rule));
+}
+
+impl<'f> HostDraft<'f> {
+    fn new(
+        hostname: &'f Hostname,
+        owner: &'f Fragment,
+        provenance: &'f Provenance,
+        https: &HttpsHosts,
+    ) -> Self {
+        Self {
+            hostname,
+            owner,
+            provenance,
+            parts: Vec::new(),
+            global_default: None,
+            has_certificate: https.contains(hostname),
+        }
+    }
+
+    fn finish(&self, leaves: &Leaves, reports: &Reports) -> VirtualHost {
+        let dialect = self.owner.age.dialect;
+        let (ordered, routes) = match dialect {
+            Dialect::Kubernetes => (false, self.kubernetes_routes(reports)),
+            Dialect::Nginx => nginx::routes(self, leaves, reports),
+        };
+        let (path_form, miss) = match dialect {
+            Dialect::Kubernetes => (PathForm::Canonical, Miss::FallThrough),
+            Dialect::Nginx => (PathForm::Decoded, Miss::Hide),
+        };
+        VirtualHost {
+            hostname: self.hostname.clone(),
+            path_form,
+            miss,
+            ordered,
+            routes,
+            provenance: self.provenance.clone(),
+        }
+    }
+
+    /// Every path rule of the host, oldest Ingress first, as written within one.
+    pub(crate) fn claims(&self) -> impl Iterator<Item = Claim<'f>> {
+        self.parts.iter().flat_map(|&(fragment, rules)| {
+            rules
+                .into_iter()
+                .flat_map(|rules| &rules.paths)
+                .map(move |rule| Claim { fragment, rule })
+        })
+    }
+
+    fn kubernetes_routes(&self, reports: &Reports) -> Vec<Route> {
+        let mut chosen = Chosen::new(self, reports);
+        for claim in self.claims() {
+            let kind = match claim.rule.path_type {
+                _ if claim.rule.is_regex => PathKind::Regex,
+                PathType::Exact => PathKind::Exact,
+                PathType::Prefix => PathKind::Prefix,
+                PathType::ImplementationSpecific => PathKind::ImplementationSpecific,
+            };
+            chosen.add(PathMatch::new(kind, claim.rule.path.clone()), claim);
+        }
+        let mut routes = chosen.routes;
+        let root = routes
+            .iter()
+            .find(|r| {
+                matches!(r.path.kind, PathKind::Prefix | PathKind::ImplementationSpecific)
+                    && *r.path.value == *"/"
+            })
+            .map(|root| root.provenance.clone());
+        if let Some(root) = root {
+            if let Some((_, rule)) = self.global_default {
+                report_shadowed_default(rule, &root, reports);
+            }
+        } else {
+            routes.extend(self.default_route(reports));
+        }
+        routes.sort_by(|a, b| a.path.cmp(&b.path));
+        routes
+    }
+
+    /// What answers where no path of the host does: the oldest default backend of its Ingresses,
+    /// 404 for a host that was named without paths, or nothing.
+    fn default_route(&self, reports: &Reports) -> Option<Route> {
+        let mut defaults = self
+            .parts
+            .iter()
+            .filter_map(|(fragment, _)| Some((*fragment, fragment.default_backend.as_ref()?)))
+            .chain(self.global_default);
+        let path = || PathMatch::new(PathKind::Prefix, "/");
+        if let Some((fragment, rule)) = defaults.next() {
+            for (_, loser) in defaults {
+                report_default_conflict(loser, rule, &self.to_string(), reports);
+            }
+            return Some(self.route(path(), Claim { fragment, rule }));
+        }
+        let (fragment, bare) = self
+            .parts
+            .iter()
+            .find_map(|(fragment, rules)| Some((fragment, rules.as_ref()?.bare.as_ref()?)))?;
+        Some(Route {
+            path: path(),
+            policy: self.policy(fragment, "/"),
+            action: not_found(),
+            provenance: bare.clone(),
+        })
+    }
+
+    /// The default backend of the host in the nginx dialect: its oldest Ingress's own, or for the
+    /// host-less block the default of all hosts.
+    pub(crate) fn nginx_default(&self, reports: &Reports) -> Option<Claim<'f>> {
+        let own = self.owner.default_backend.as_ref().map(|rule| (self.owner, rule));
+        let winner = match *self.hostname {
+            Hostname::Any => self.global_default,
+            _ => own,
+        };
+        for (fragment, _) in &self.parts {
+            if let (Some(rule), Some((_, winner))) = (&fragment.default_backend, winner)
+                && rule.provenance != winner.provenance
+            {
+                report_default_conflict(rule, winner, &self.to_string(), reports);
+            }
+        }
+        winner.map(|(fragment, rule)| Claim { fragment, rule })
+    }
+
+    pub(crate) fn report_shadowed(&self, root: &Provenance, reports: &Reports) {
+        if let Some((_, rule)) = self.global_default {
+            report_shadowed_default(rule, root, reports);
+        }
+    }
+
+    /// The route of a claim at this path.
+    pub(crate) fn route(&self, path: PathMatch, claim: Claim<'_>) -> Route {
+        let mut policy = self.policy(claim.fragment, &claim.rule.path);
+        policy.closed = claim.rule.closed.clone();
+        policy.rewrite = claim.rule.rewrite.clone();
+        Route {
+            path,
+            policy,
+            action: claim.rule.action.clone(),
+            provenance: claim.rule.provenance.clone(),
+        }
+    }
+
+    /// What a route of this Ingress has on this host whatever its rule says.
+    pub(crate) fn policy(&self, fragment: &Fragment, path: &str) -> RoutePolicy {
+        let is_nginx = self.owner.age.dialect == Dialect::Nginx;
+        let redirects =
+            fragment.force_ssl_redirect || (fragment.ssl_redirect && self.has_certificate);
+        RoutePolicy {
+            https_redirect: (redirects && !path.starts_with(ACME_PREFIX))
+                .then_some(HttpsRedirect { status: 308, strip_bare_slash: is_nginx }),
+            body_limit: is_nginx.then_some(BodyLimit { bytes_max: NGINX_BODY_BYTES_MAX }),
+            drop_underscore_fields: is_nginx,
+            remove_server_field: is_nginx,
+            ..RoutePolicy::default()
+        }
+    }
+}
+
+impl std::fmt::Display for HostDraft<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.hostname {
+            Hostname::Any => f.write_str("every host without a rule"),
+            host => write!(f, "`{host}`"),
+        }
+    }
+}
+
+/// The routes that won their place so far.
+pub(crate) struct Chosen<'c, 'f> {
+    host: &'c HostDraft<'f>,
+    reports: &'c Reports,
+    winners: HashMap<PathMatch, Claim<'f>>,
+    pub(crate) routes: Vec<Route>,
+}
+
+impl<'c, 'f> Chosen<'c, 'f> {
+    pub(crate) fn new(host: &'c HostDraft<'f>, reports: &'c Reports) -> Self {
+        Self { host, reports, winners: HashMap::new(), routes: Vec::new() }
+    }
+
+    pub(crate) fn contains(&self, kind: PathKind, path: &str) -> bool {
+        self.winners.contains_key(&PathMatch::new(kind, path))
+    }
+
+    /// Takes a claim in, unless an older one has its path; then the loser is told who won.
+    pub(crate) fn add(&mut self, path: PathMatch, claim: Claim<'f>) {
+        if let Some(winner) = self.winners.get(&path) {
+            let message = format!(
+                "{path} of {} is claimed by {} already",
+                self.host, winner.fragment.object
+            );
+            self.reports.push(conflict(
+                Code::RouteConflict,
+                &claim.rule.provenance,
+                &winner.rule.provenance,
+                message,
+                "the same host and path is claimed here",
+            ));
+            return;
+        }
+        self.routes.push(self.host.route(path.clone(), claim));
+        self.winners.insert(path, claim);
+    }
+}
+
+/// 404 that no object's mistake has caused.
+pub(crate) fn not_found() -> Action {
+    Action::Respond(FixedResponse { status: 404, reason: "no-route".into() })
+}
+
+fn report_default_conflict(loser: &PathRule, winner: &PathRule, host: &str, reports: &Reports) {
+    let message =
+        format!("the default backend of {host} is that of {}", winner.provenance.object);
+    reports.push(conflict(
+        Code::DefaultBackendConflict,
+        &loser.provenance,
+        &winner.provenance,
+        message,
+        "this default backend is used",
+    ));
+}
+
+fn report_shadowed_default(loser: &PathRule, root: &Provenance, reports: &Reports) {
+    let message =
+        format!("it is never reached: a rule of {} takes `/` of every host", root.object);
+    reports.push(conflict(
+        Code::DefaultBackendConflict,
+        &loser.provenance,
+        root,
+        message,
+        "this rule takes every request",
+    ));
+}
+
+fn conflict(
+    code: Code,
+    loser: &Provenance,
+    winner: &Provenance,
+    message: String,
+    relation: &str,
+) -> Diagnostic {
+    Diagnostic {
+        severity: code.info().severity,
+        code,
+        object: loser.object.clone(),
+        field: loser.field.clone(),
+        message,
+        help: None,
+        related: vec![Related {
+            object: winner.object.clone(),
+            field: winner.field.clone(),
+            message: relation.to_owned(),
+        }],
+        effect: Effect::RouteDropped,
+    }
+}

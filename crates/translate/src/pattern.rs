@@ -1,0 +1,153 @@
+//! Checks a path pattern: syntax, and what a linear-time engine cannot do.
+//!
+//! Only the syntax is read here; the tables are compiled elsewhere. Dear enough to be remembered.
+
+use regex_syntax::ast::{self, ErrorKind};
+use regex_syntax::hir::translate::Translator;
+
+/// What is known about a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Pattern {
+    /// It can be compared, and has this many capture groups.
+    Valid { captures: usize },
+    /// It uses look-around or back-references.
+    Unsupported { message: String },
+    /// It is no pattern.
+    Invalid { message: String },
+}
+
+/// Patterns longer than this are refused.
+const LENGTH_MAX: usize = 4096;
+
+pub(crate) fn check(pattern: &str) -> Pattern {
+    if pattern.len() > LENGTH_MAX {
+        return Pattern::Invalid { message: format!("the pattern is over {LENGTH_MAX} bytes") };
+    }
+    let tree = match ast::parse::Parser::new().parse(pattern) {
+        Ok(tree) => tree,
+        Err(error) => return problem(pattern, error.kind()),
+    };
+    match Translator::new().translate(pattern, &tree) {
+        Ok(hir) => Pattern::Valid { captures: hir.properties().explicit_captures_len() },
+        Err(error) => Pattern::Invalid { message: format!("`{pattern}`: {}", error.kind()) },
+    }
+}
+
+fn problem(pattern: &str, kind: &ErrorKind) -> Pattern {
+    match kind {
+        ErrorKind::UnsupportedLookAround => {
+            Pattern::Unsupported { message: format!("`{pattern}` uses look-around") }
+        }
+        ErrorKind::UnsupportedBackreference => {
+            Pattern::Unsupported { message: format!("`{pattern}` uses a back-reference") }
+        }
+        kind => Pattern::Invalid { message: format!("`{pattern}`: {kind}") },
+    }
+}
+
+/// How to say the same without look-around, where that is simple: a negative look-ahead right after
+/// a literal beginning is a path of its own for what is left out.
+pub(crate) fn without_look_ahead(pattern: &str) -> Option<String> {
+    let (before, rest) = pattern.split_once("(?!")?;
+    let before = before.trim_start_matches('^');
+    let (excluded, after) = rest.split_once(')')?;
+    let plain = |text: &str| !text.contains(|c: char| is_meta(c) && c != '|');
+    let excluded = excluded.trim_end_matches('$');
+    if !plain(before) || before.contains('|') || !plain(excluded) || after.contains("(?") {
+        return None;
+    }
+    let paths: Vec<String> =
+        excluded.split('|').map(|part| format!("`{}`", join(before, part))).collect();
+    let rest = if after.is_empty() { ".*" } else { after };
+    Some(format!(
+        "write the path as `{}`, and give {} to the backend that shall have it, as a path of its own",
+        join(before, rest),
+        paths.join(" and ")
+    ))
+}
+
+fn join(before: &str, after: &str) -> String {
+    match (before.ends_with('/') || before.is_empty(), after.strip_prefix('/')) {
+        (true, Some(after)) if before.is_empty() => format!("/{after}"),
+        (true, Some(after)) => format!("{before}{after}"),
+        (true, None) if before.is_empty() => format!("/{after}"),
+        _ => format!("{before}{after}"),
+    }
+}
+
+/// Characters that mean something in a pattern; `.` too, but it is common in plain paths.
+pub(crate) fn is_meta(c: char) -> bool {
+    matches!(c, '(' | ')' | '[' | ']' | '{' | '}' | '*' | '+' | '?' | '|' | '^' | '$' | '\\')
+}
+
+/// Whether a path reads as a pattern.
+pub(crate) fn looks_like_one(path: &str) -> bool {
+    path.contains(is_meta)
+}
+
+/// The whole path elements at the beginning of a pattern that hold for everything it matches.
+pub(crate) fn literal_elements(pattern: &str) -> &str {
+    let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
+    let end = pattern.find(|c| is_meta(c) || c == '.').unwrap_or(pattern.len());
+    // A `|` at the top makes everything before it optional.
+    if top_level_alternation(pattern) {
+        return "";
+    }
+    match pattern[..end].rfind('/') {
+        Some(slash) => &pattern[..=slash],
+        None => "",
+    }
+}
+
+fn top_level_alternation(pattern: &str) -> bool {
+    let mut depth = 0_usize;
+    for c in pattern.chars() {
+        match c {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            '|' if depth == 0 => return true,
+            _ => {}
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn captures_are_counted() {
+        assert_eq!(check("/something(/|$)(.*)"), Pattern::Valid { captures: 2 });
+        assert_eq!(check("/()(.*)"), Pattern::Valid { captures: 2 });
+        assert_eq!(check("/plain"), Pattern::Valid { captures: 0 });
+    }
+
+    #[test]
+    fn what_no_linear_engine_can_do_is_told_from_bad_syntax() {
+        assert!(matches!(check("/(?!api)(.*)"), Pattern::Unsupported { .. }));
+        assert!(matches!(check(r"/(a)\1"), Pattern::Unsupported { .. }));
+        assert!(matches!(check("/(a"), Pattern::Invalid { .. }));
+    }
+
+    #[test]
+    fn an_exclusion_is_proposed_as_two_paths() {
+        assert_eq!(
+            without_look_ahead("^(?!/api)/(.*)").unwrap(),
+            "write the path as `/(.*)`, and give `/api` to the backend that shall have it, as a path of its own"
+        );
+        assert_eq!(
+            without_look_ahead("/(?!api|admin).*").unwrap(),
+            "write the path as `/.*`, and give `/api` and `/admin` to the backend that shall have it, as a path of its own"
+        );
+        assert_eq!(without_look_ahead("/a(?=b)"), None);
+    }
+
+    #[test]
+    fn the_literal_elements_of_a_pattern_are_whole() {
+        assert_eq!(literal_elements("/admin/us(er)?(?!x)"), "/admin/");
+        assert_eq!(literal_elements("/(?!api)"), "/");
+        assert_eq!(literal_elements("/a/x|/b"), "");
+        assert_eq!(literal_elements("/v1.0/(x"), "/");
+    }
+}

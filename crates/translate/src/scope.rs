@@ -1,0 +1,140 @@
+//! Where in which object the walk is, so that a report cannot name the wrong field.
+//!
+//! A scope is a chain of borrowed links on the stack: free until something is reported.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write};
+
+use model::{Code, Diagnostic, Effect, FieldPath, ObjectRef, Provenance, Related};
+
+/// Where reports go.
+#[derive(Debug, Default)]
+pub(crate) struct Reports(RefCell<Vec<Diagnostic>>);
+
+impl Reports {
+    pub(crate) fn push(&self, diagnostic: Diagnostic) {
+        self.0.borrow_mut().push(diagnostic);
+    }
+
+    pub(crate) fn take(&self) -> Vec<Diagnostic> {
+        self.0.take()
+    }
+}
+
+/// A place in an object.
+pub(crate) struct Scope<'s> {
+    parent: Option<&'s Scope<'s>>,
+    link: Link<'s>,
+    object: &'s ObjectRef,
+    reports: &'s Reports,
+}
+
+enum Link<'s> {
+    Root,
+    Field(&'s str),
+    Index(usize),
+    Key(&'s str),
+}
+
+impl<'s> Scope<'s> {
+    pub(crate) fn root(object: &'s ObjectRef, reports: &'s Reports) -> Self {
+        Self { parent: None, link: Link::Root, object, reports }
+    }
+
+    /// A field below, or a dotted chain of them.
+    pub(crate) fn at<'b>(&'b self, field: &'b str) -> Scope<'b> {
+        self.child(Link::Field(field))
+    }
+
+    /// An entry of a list.
+    pub(crate) fn index(&self, index: usize) -> Scope<'_> {
+        self.child(Link::Index(index))
+    }
+
+    /// An entry of a map whose keys are free, such as annotations.
+    pub(crate) fn key<'b>(&'b self, key: &'b str) -> Scope<'b> {
+        self.child(Link::Key(key))
+    }
+
+    fn child<'b>(&'b self, link: Link<'b>) -> Scope<'b> {
+        Scope { parent: Some(self), link, object: self.object, reports: self.reports }
+    }
+
+    pub(crate) fn object(&self) -> &'s ObjectRef {
+        self.object
+    }
+
+    pub(crate) fn path(&self) -> FieldPath {
+        FieldPath(self.to_string().into())
+    }
+
+    pub(crate) fn provenance(&self) -> Provenance {
+        Provenance { object: self.object.clone(), field: self.path() }
+    }
+
+    /// Reports something about this place, with the code's own severity.
+    pub(crate) fn report(&self, code: Code, effect: Effect, message: impl Into<String>) {
+        self.reports.push(self.diagnostic(code, effect, message));
+    }
+
+    /// The same, with other places and perhaps another remedy.
+    pub(crate) fn report_with(
+        &self,
+        code: Code,
+        effect: Effect,
+        message: impl Into<String>,
+        help: Option<String>,
+        related: Vec<Related>,
+    ) {
+        let diagnostic = self.diagnostic(code, effect, message);
+        self.reports.push(Diagnostic { help, related, ..diagnostic });
+    }
+
+    fn diagnostic(&self, code: Code, effect: Effect, message: impl Into<String>) -> Diagnostic {
+        Diagnostic {
+            severity: code.info().severity,
+            code,
+            object: self.object.clone(),
+            field: self.path(),
+            message: message.into(),
+            help: None,
+            related: Vec::new(),
+            effect,
+        }
+    }
+}
+
+impl fmt::Display for Scope<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(parent) = self.parent else { return Ok(()) };
+        parent.fmt(f)?;
+        match self.link {
+            Link::Root => Ok(()),
+            Link::Field(field) => {
+                if parent.parent.is_some() {
+                    f.write_char('.')?;
+                }
+                f.write_str(field)
+            }
+            Link::Index(index) => write!(f, "[{index}]"),
+            Link::Key(key) => write!(f, "[{key:?}]"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_reads_as_people_write_it() {
+        let object = ObjectRef::new("Ingress", "default", "shop");
+        let reports = Reports::default();
+        let root = Scope::root(&object, &reports);
+        assert_eq!(root.at("spec.rules").index(0).at("host").to_string(), "spec.rules[0].host");
+        assert_eq!(
+            root.at("metadata.annotations").key("a.b/c").to_string(),
+            r#"metadata.annotations["a.b/c"]"#
+        );
+    }
+}

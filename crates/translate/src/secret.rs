@@ -1,0 +1,186 @@
+//! A Secret to a certificate: PEM to DER, the key held against the chain, names and validity read.
+//!
+//! Any type of Secret will do that has both keys (Kubernetes documentation, TLS secrets). Expiry is
+//! no reason to refuse: clients decide. Pure, and dear enough to be remembered by content.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use model::{CertificateId, KeyPair, PrivateKey};
+use rustls::crypto::aws_lc_rs;
+use rustls::sign::CertifiedKey;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use sha2::{Digest, Sha256};
+use x509_parser::extensions::GeneralName;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+/// Chains longer than this are refused: no client follows them.
+const CHAIN_LENGTH_MAX: usize = 16;
+
+/// A usable key pair and what is known about its leaf.
+#[derive(Clone, Debug)]
+pub(crate) struct ReadCertificate {
+    pub(crate) id: CertificateId,
+    pub(crate) names: Vec<Box<str>>,
+    pub(crate) not_before: i64,
+    pub(crate) not_after: i64,
+    pub(crate) key_pair: Arc<KeyPair>,
+}
+
+impl ReadCertificate {
+    /// Whether a subject alternative name covers this host (RFC 6125: one label per star).
+    pub(crate) fn covers(&self, host: &model::Hostname) -> bool {
+        self.names.iter().any(|name| match host {
+            model::Hostname::Exact(host) => {
+                model::Hostname::parse(name).is_ok_and(|pattern| pattern.covers(host))
+            }
+            model::Hostname::Wildcard(suffix) => name.strip_prefix("*.") == Some(suffix),
+            model::Hostname::Any => false,
+        })
+    }
+}
+
+/// The certificate in a Secret, or what is wrong with it in a sentence.
+pub(crate) fn read(secret: &Secret) -> Result<ReadCertificate, String> {
+    let chain = chain(entry(secret, "tls.crt")?)?;
+    let key = PrivateKeyDer::from_pem_slice(entry(secret, "tls.key")?)
+        .map_err(|_| "`tls.key` holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")?;
+    let leaf = chain.first().ok_or("`tls.crt` holds no certificate in PEM")?;
+    let (_, leaf) = X509Certificate::from_der(leaf)
+        .map_err(|error| format!("the first certificate of `tls.crt` cannot be read: {error}"))?;
+    let names = names(&leaf);
+    let validity = leaf.validity();
+    let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
+    CertifiedKey::from_der(chain.clone(), key.clone_key(), &aws_lc_rs::default_provider())
+        .map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                "`tls.key` is not the key of the first certificate in `tls.crt`".to_owned()
+            }
+            error => format!("the key pair cannot be used: {error}"),
+        })?;
+    Ok(ReadCertificate {
+        id: id(&chain, &key),
+        names,
+        not_before,
+        not_after,
+        key_pair: Arc::new(KeyPair {
+            chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
+            key: private_key(&key)?,
+        }),
+    })
+}
+
+fn entry<'s>(secret: &'s Secret, key: &str) -> Result<&'s [u8], String> {
+    let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+    match bytes {
+        None => Err(format!("the Secret has no `{key}`")),
+        Some(bytes) if bytes.0.is_empty() => Err(format!("`{key}` is empty")),
+        Some(bytes) => Ok(&bytes.0),
+    }
+}
+
+fn chain(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+    let chain: Vec<_> = CertificateDer::pem_slice_iter(pem)
+        .take(CHAIN_LENGTH_MAX + 1)
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("`tls.crt` is no PEM: {error}"))?;
+    if chain.len() > CHAIN_LENGTH_MAX {
+        return Err(format!("`tls.crt` holds more than {CHAIN_LENGTH_MAX} certificates"));
+    }
+    Ok(chain)
+}
+
+fn names(leaf: &X509Certificate<'_>) -> Vec<Box<str>> {
+    let Ok(Some(extension)) = leaf.subject_alternative_name() else { return Vec::new() };
+    let mut names: Vec<Box<str>> = extension
+        .value
+        .general_names
+        .iter()
+        .filter_map(|name| match name {
+            GeneralName::DNSName(name) => Some(name.to_ascii_lowercase().into()),
+            _ => None,
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
+fn private_key(key: &PrivateKeyDer<'_>) -> Result<PrivateKey, String> {
+    match key {
+        PrivateKeyDer::Pkcs8(key) => Ok(PrivateKey::Pkcs8(key.secret_pkcs8_der().to_vec())),
+        PrivateKeyDer::Pkcs1(key) => Ok(PrivateKey::Pkcs1(key.secret_pkcs1_der().to_vec())),
+        PrivateKeyDer::Sec1(key) => Ok(PrivateKey::Sec1(key.secret_sec1_der().to_vec())),
+        _ => Err("`tls.key` is in no known form".to_owned()),
+    }
+}
+
+fn id(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> CertificateId {
+    let mut digest = Sha256::new();
+    for certificate in chain {
+        digest.update((certificate.len() as u64).to_be_bytes());
+        digest.update(certificate);
+    }
+    digest.update(key.secret_der());
+    let mut hex = String::with_capacity(64);
+    for byte in digest.finalize() {
+        write!(hex, "{byte:02x}").expect("a String takes every write");
+    }
+    CertificateId(hex.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use k8s_openapi::ByteString;
+    use model::Hostname;
+
+    use super::*;
+
+    fn secret(crt: &str, key: &str) -> Secret {
+        let data = [("tls.crt", crt), ("tls.key", key)]
+            .map(|(name, text)| (name.to_owned(), ByteString(text.as_bytes().to_vec())));
+        Secret { data: Some(BTreeMap::from(data)), ..Secret::default() }
+    }
+
+    fn key_pair(names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let pair = rcgen::generate_simple_self_signed(names).unwrap();
+        (pair.cert.pem(), pair.signing_key.serialize_pem())
+    }
+
+    #[test]
+    fn a_key_pair_is_read_with_its_names() {
+        let (crt, key) = key_pair(&["shop.example.com", "*.example.org"]);
+        let read = read(&secret(&crt, &key)).unwrap();
+        assert_eq!(read.names, ["*.example.org".into(), "shop.example.com".into()]);
+        assert!(read.covers(&Hostname::parse("a.example.org").unwrap()));
+        assert!(read.covers(&Hostname::parse("*.example.org").unwrap()));
+        assert!(!read.covers(&Hostname::parse("a.b.example.org").unwrap()));
+        assert_eq!(read.id.0.len(), 64);
+    }
+
+    #[test]
+    fn a_key_of_another_certificate_is_refused() {
+        let ((crt, _), (_, key)) = (key_pair(&["a"]), key_pair(&["a"]));
+        assert_eq!(
+            read(&secret(&crt, &key)).unwrap_err(),
+            "`tls.key` is not the key of the first certificate in `tls.crt`"
+        );
+    }
+
+    #[test]
+    fn what_is_missing_is_named() {
+        let (crt, key) = key_pair(&["a"]);
+        assert_eq!(read(&Secret::default()).unwrap_err(), "the Secret has no `tls.crt`");
+        assert_eq!(read(&secret("", &key)).unwrap_err(), "`tls.crt` is empty");
+        assert_eq!(
+            read(&secret("nothing", &key)).unwrap_err(),
+            "`tls.crt` holds no certificate in PEM"
+        );
+        assert!(read(&secret(&crt, "nothing")).unwrap_err().starts_with("`tls.key` holds no"));
+    }
+}

@@ -1,0 +1,198 @@
+//! What the operator chose, as far as translation depends on it.
+//!
+//! Read once at start and never changed during a process, except for listeners.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::str::FromStr;
+
+use model::Listener;
+
+/// The controller name of Portcullis when none is given.
+pub const DEFAULT_CONTROLLER_NAME: &str = "portcullis.io/ingress-controller";
+
+/// The controller name whose classes are read with the nginx dialect.
+pub const NGINX_CONTROLLER_NAME: &str = "k8s.io/ingress-nginx";
+
+/// Everything that translation depends on besides objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Copied into the Model, sorted.
+    pub listeners: Vec<Listener>,
+    /// `spec.controller` of the classes that are ours.
+    pub controller_names: Vec<String>,
+    /// Names of the classes to serve; empty serves every class of our controllers.
+    pub ingress_classes: Vec<String>,
+    /// Ingresses that name no class are served too.
+    pub watch_without_class: bool,
+    /// The dialect of every class; by class when absent.
+    pub dialect: Option<Dialect>,
+    /// Objects come from manifests, without an API server: missing admission is made up for,
+    /// `Endpoints` are mirrored, and endpoints may be loopback addresses.
+    pub standalone: bool,
+    /// Endpoints that no manifest gives.
+    pub endpoint_overrides: Vec<EndpointOverride>,
+    /// What an `ExternalName` Service may do; when absent `Public` in standalone mode and in the
+    /// nginx dialect, else `Off`.
+    pub external_name: Option<ExternalNamePolicy>,
+    /// `NAMESPACE/NAME` of the Secret with the default certificate.
+    pub default_certificate: Option<(String, String)>,
+    /// The zone of this process, for the zone hints of endpoint slices.
+    pub zone: Option<String>,
+    /// Seconds since the epoch, for expiry of certificates; unknown expires nothing.
+    pub now: Option<i64>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listeners: Vec::new(),
+            controller_names: vec![DEFAULT_CONTROLLER_NAME.to_owned()],
+            ingress_classes: Vec::new(),
+            watch_without_class: false,
+            dialect: None,
+            standalone: false,
+            endpoint_overrides: Vec::new(),
+            external_name: None,
+            default_certificate: None,
+            zone: None,
+            now: None,
+        }
+    }
+}
+
+impl Settings {
+    /// The settings of a directory of manifests.
+    #[must_use]
+    pub fn standalone() -> Self {
+        Self { standalone: true, ..Self::default() }
+    }
+}
+
+/// How an Ingress is read. Resolved here: neither the Model nor the proxy knows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dialect {
+    /// The letter of the Kubernetes API.
+    #[default]
+    Kubernetes,
+    /// The habits of ingress-nginx.
+    Nginx,
+}
+
+impl FromStr for Dialect {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "kubernetes" => Ok(Self::Kubernetes),
+            "nginx" => Ok(Self::Nginx),
+            _ => Err(format!("`{text}` is no dialect: kubernetes or nginx")),
+        }
+    }
+}
+
+/// What an `ExternalName` Service may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ExternalNamePolicy {
+    /// Nothing: its routes answer 503.
+    Off,
+    /// Point at public addresses.
+    Public,
+    /// Point at any address, loopback too.
+    Any,
+}
+
+impl FromStr for ExternalNamePolicy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "public" => Ok(Self::Public),
+            "any" => Ok(Self::Any),
+            _ => Err(format!("`{text}` is no such policy: off, public or any")),
+        }
+    }
+}
+
+/// `NAMESPACE/SERVICE[:PORT]=ADDR` or `*=ADDR`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndpointOverride {
+    /// Which Service; absent for `*`, which serves whatever has no endpoint of its own.
+    pub service: Option<OverriddenService>,
+    /// Where its requests go.
+    pub address: SocketAddr,
+}
+
+/// The Service that an override is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverriddenService {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// One port, by number or name; every port when absent.
+    pub port: Option<String>,
+}
+
+impl FromStr for EndpointOverride {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "write NAMESPACE/SERVICE[:PORT]=ADDRESS:PORT or '*=ADDRESS:PORT'";
+        let (service, address) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`: {form}"))?;
+        let address = address
+            .parse()
+            .map_err(|_| format!("`{address}` is no address with a port: {form}"))?;
+        if service == "*" {
+            return Ok(Self { service: None, address });
+        }
+        let (namespace, rest) =
+            service.split_once('/').ok_or_else(|| format!("`{service}` has no `/`: {form}"))?;
+        let (name, port) = match rest.split_once(':') {
+            Some((name, port)) => (name, Some(port.to_owned())),
+            None => (rest, None),
+        };
+        if namespace.is_empty() || name.is_empty() || port.as_deref() == Some("") {
+            return Err(format!("`{service}` names no Service: {form}"));
+        }
+        let service =
+            OverriddenService { namespace: namespace.to_owned(), name: name.to_owned(), port };
+        Ok(Self { service: Some(service), address })
+    }
+}
+
+impl fmt::Display for EndpointOverride {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.service {
+            None => f.write_str("*")?,
+            Some(service) => {
+                write!(f, "{}/{}", service.namespace, service.name)?;
+                if let Some(port) = &service.port {
+                    write!(f, ":{port}")?;
+                }
+            }
+        }
+        write!(f, "={}", self.address)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_override_is_read_and_shown_in_the_same_form() {
+        for text in ["shop/cart=127.0.0.1:9000", "shop/cart:http=[::1]:9000", "*=127.0.0.1:1"] {
+            assert_eq!(text.parse::<EndpointOverride>().unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn what_is_no_override_is_refused_with_the_form() {
+        for text in ["cart=127.0.0.1:1", "shop/cart", "shop/cart=localhost", "shop/:80=1.2.3.4:5"] {
+            assert!(text.parse::<EndpointOverride>().unwrap_err().contains("write NAMESPACE"));
+        }
+    }
+}
