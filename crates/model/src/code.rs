@@ -99,6 +99,7 @@ codes! {
     UnsupportedBackend "unsupported-backend" Error Object "UnsupportedBackend" "use a service backend; no resource kind is supported";
     ExternalNameForbidden "external-name-forbidden" Error Reference "ExternalNameForbidden" "allow it with --external-name, or use a Service with endpoints";
     InvalidExternalName "invalid-external-name" Error Reference "InvalidExternalName" "name a DNS name, not an address";
+    UnresolvedExternalName "unresolved-external-name" Warning Reference "UnresolvedExternalName" "mend the name or the name servers; the last known addresses are used while asking fails";
     InvalidEndpoint "invalid-endpoint" Warning Reference "InvalidEndpoint" "give the endpoint a usable IP address and port";
     UnverifiedUpstreamTls "unverified-upstream-tls" Warning Reference "UnverifiedUpstreamTls" "nothing can be verified without a name and a trust bundle; traffic is encrypted only";
     TargetPortMatched "target-port-matched" Info Reference "TargetPortMatched" "name the Service's port; a targetPort works with the nginx dialect alone";
