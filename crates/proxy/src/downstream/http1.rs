@@ -1,0 +1,739 @@
+//! HTTP/1.0 and HTTP/1.1 with clients: one task per connection, one exchange after the other.
+//!
+//! A connection owns memory only from a request's first byte to its response's last one. Requests
+//! that arrive ahead of their turn wait in the buffer they were read into.
+
+use std::future::poll_fn;
+use std::io;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+
+use wire::{
+    BodyDecoder, BodyLength, HeadLimits, Known, KnownSet, Method, Parse, RequestHead,
+    ResponseEdits, ResponseHead, Version, write_chunk_size, write_last_chunk, write_response,
+};
+
+use crate::answer::{Answer, phrase};
+use crate::buffer::{Input, Outgoing};
+use crate::downstream::client::ClientFacts;
+use crate::downstream::{Begin, Downstream, http2};
+use crate::error::ProxyError;
+use crate::exchange::{BodySink, BodySource, Exchange, Outcome, Piece, Place, Work};
+use crate::handle;
+use crate::publish::Phase;
+use crate::transport::Transport;
+use crate::watch::{Registered, Watch, ticks};
+use crate::worker::Worker;
+
+/// What is read at once of a chunked body: what lies behind its end belongs to the next request and
+/// is copied.
+const CHUNKED_READ: usize = 64 * 1024;
+
+/// How long, and how much, is read from a client that was answered before it had finished: closing
+/// at once would make the kernel throw the answer away.
+const LINGER: Duration = Duration::from_secs(2);
+const LINGER_BYTES: usize = 256 * 1024;
+
+/// A client's connection.
+pub(crate) struct Connection {
+    pub(crate) transport: Transport,
+    pub(crate) facts: Rc<ClientFacts>,
+    out: Outgoing,
+    /// The client has ended its direction.
+    read_closed: bool,
+    requests: u64,
+    /// The tick after which the connection ends politely.
+    old_at: u32,
+}
+
+/// What happens after an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum After {
+    Next,
+    Close,
+    /// Answered before the request had ended: read on for a moment.
+    Linger,
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    transport: Transport,
+    facts: Rc<ClientFacts>,
+    watch: &Registered,
+) {
+    let old_at = worker.watches.after(ticks(worker.settings.limits.connection_age_max));
+    let mut connection = Connection {
+        transport,
+        facts,
+        out: Outgoing::default(),
+        read_closed: false,
+        requests: 0,
+        old_at,
+    };
+    let mut ahead: Option<Box<Work>> = None;
+    loop {
+        let mut work = match ahead.take() {
+            Some(work) => work,
+            None => match idle(&worker, &mut connection, watch).await {
+                Some(work) => work,
+                None => return,
+            },
+        };
+        let started = Instant::now();
+        if connection.requests == 0
+            && connection.facts.tls.is_none()
+            && http2::is_preface(work.input.filled())
+        {
+            return http2::serve_cleartext(
+                worker,
+                connection.transport,
+                connection.facts,
+                work,
+                watch,
+            )
+            .await;
+        }
+        let head = read_head(&worker, &mut connection, watch, &mut work).await;
+        connection.requests += 1;
+        let after = match head {
+            Head::Ready => exchange(&worker, &mut connection, watch, &mut work, started).await,
+            Head::Gone => After::Close,
+            Head::Failed(error) => {
+                refuse(&worker, &mut connection, watch, &mut work, started, error).await
+            }
+        };
+        match after {
+            After::Next => {
+                work.input.compact();
+                if work.input.is_drained() {
+                    worker.give_work(work);
+                } else {
+                    work.head.clear();
+                    ahead = Some(work);
+                }
+            }
+            After::Close => {
+                worker.give_work(work);
+                return close(&worker, &mut connection, watch).await;
+            }
+            After::Linger => {
+                worker.give_work(work);
+                return linger(&worker, &mut connection, watch).await;
+            }
+        }
+    }
+}
+
+/// Waits for the first bytes of a request without owning a buffer. `None`: the connection ends.
+async fn idle(
+    worker: &Rc<Worker>,
+    connection: &mut Connection,
+    watch: &Registered,
+) -> Option<Box<Work>> {
+    let limits = &worker.settings.limits;
+    let timeout =
+        if connection.requests == 0 { limits.head_timeout } else { limits.keep_alive_timeout };
+    watch.arm(worker.watches.after(ticks(timeout)));
+    watch.set_idle(true);
+    let first = connection.requests == 0;
+    let work = poll_fn(|cx| {
+        let mut work = worker.take_work();
+        let read = work.input.poll_fill(cx, &mut connection.transport, limits.head_bytes_max);
+        match read {
+            Poll::Ready(Ok(n)) if n > 0 => return Poll::Ready(Some(work)),
+            Poll::Ready(_) => {
+                worker.give_work(work);
+                return Poll::Ready(None);
+            }
+            Poll::Pending => worker.give_work(work),
+        }
+        // A connection that was accepted is owed one request even while draining.
+        let leaving = worker.phase() >= Phase::Draining && !first;
+        if watch.is_expired() || leaving || worker.phase() == Phase::Stopping {
+            return Poll::Ready(None);
+        }
+        Poll::Pending
+    })
+    .await;
+    watch.set_idle(false);
+    work
+}
+
+enum Head {
+    Ready,
+    /// The client left before a whole request.
+    Gone,
+    Failed(ProxyError),
+}
+
+/// Reads until the head is complete.
+async fn read_head(
+    worker: &Rc<Worker>,
+    connection: &mut Connection,
+    watch: &Watch,
+    work: &mut Work,
+) -> Head {
+    let limits = &worker.settings.limits;
+    let head_limits = HeadLimits {
+        bytes_max: limits.head_bytes_max,
+        fields_max: limits.head_fields_max,
+        target_bytes_max: limits.target_bytes_max,
+    };
+    match work.head.parse(work.input.filled(), &head_limits) {
+        Ok(Parse::Complete(n)) => {
+            work.input.pos = n;
+            return Head::Ready;
+        }
+        Ok(Parse::Partial) => watch.arm(worker.watches.after(ticks(limits.head_timeout))),
+        Err(refusal) => return Head::Failed(ProxyError::Refused(refusal)),
+    }
+    loop {
+        let read = poll_fn(|cx| {
+            if watch.is_expired() {
+                return Poll::Ready(None);
+            }
+            // One byte beyond the limit, so that the parser sees that it is passed.
+            work.input.poll_fill(cx, &mut connection.transport, limits.head_bytes_max + 1).map(Some)
+        })
+        .await;
+        match read {
+            None => return Head::Failed(ProxyError::HeadTimeout),
+            Some(Err(_) | Ok(0)) => return Head::Gone,
+            Some(Ok(_)) => {}
+        }
+        match work.head.parse(work.input.filled(), &head_limits) {
+            Ok(Parse::Complete(n)) => {
+                work.input.pos = n;
+                return Head::Ready;
+            }
+            Ok(Parse::Partial) => {}
+            Err(refusal) => return Head::Failed(ProxyError::Refused(refusal)),
+        }
+    }
+}
+
+/// One exchange from a complete head on.
+async fn exchange(
+    worker: &Rc<Worker>,
+    connection: &mut Connection,
+    watch: &Watch,
+    work: &mut Work,
+    started: Instant,
+) -> After {
+    let facts = connection.facts.clone();
+    let stream = Stream::new(worker, connection, work);
+    let mut exchange = Exchange {
+        down: Downstream::Http1(stream),
+        client: facts,
+        watch,
+        started,
+        outcome: Outcome::default(),
+    };
+    handle::handle(worker, &mut exchange).await;
+    match &mut exchange.down {
+        Downstream::Http1(stream) => stream.after(),
+        Downstream::Http2(_) => After::Close,
+    }
+}
+
+/// Answers a head that is not a request.
+async fn refuse(
+    worker: &Rc<Worker>,
+    connection: &mut Connection,
+    watch: &Watch,
+    work: &mut Work,
+    started: Instant,
+    error: ProxyError,
+) -> After {
+    let facts = connection.facts.clone();
+    work.input.pos = work.input.end;
+    work.head.clear();
+    let stream = Stream::new(worker, connection, work);
+    let mut exchange = Exchange {
+        down: Downstream::Http1(stream),
+        client: facts,
+        watch,
+        started,
+        outcome: Outcome::default(),
+    };
+    handle::refuse(worker, &mut exchange, &error).await;
+    After::Linger
+}
+
+/// Lets what was written leave, and ends the connection.
+async fn close(worker: &Rc<Worker>, connection: &mut Connection, watch: &Watch) {
+    watch.arm(worker.watches.after(ticks(LINGER)));
+    poll_fn(|cx| {
+        if watch.is_expired()
+            || connection.out.poll_drain(cx, &mut connection.transport)?.is_pending()
+        {
+            return if watch.is_expired() { Poll::Ready(Ok(())) } else { Poll::Pending };
+        }
+        connection.transport.poll_shutdown(cx)
+    })
+    .await
+    .unwrap_or_else(|_: io::Error| ());
+}
+
+/// Ends our direction and reads for a moment what the client still sends.
+async fn linger(worker: &Rc<Worker>, connection: &mut Connection, watch: &Watch) {
+    close(worker, connection, watch).await;
+    let mut read = 0;
+    watch.arm(worker.watches.after(ticks(LINGER)));
+    poll_fn(|cx| {
+        let mut scratch = worker.scratch.borrow_mut();
+        while read < LINGER_BYTES && !watch.is_expired() {
+            match ready!(connection.transport.poll_read(cx, &mut scratch[..CHUNKED_READ])) {
+                Ok(n) if n > 0 => read += n,
+                _ => break,
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+/// How a response body is framed towards the client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Framing {
+    /// As it comes: counted by its source, or until close.
+    Plain,
+    Chunked,
+}
+
+/// One request and its response on a connection.
+pub(crate) struct Stream<'c> {
+    connection: &'c mut Connection,
+    work: &'c mut Work,
+    body: BodyDecoder,
+    framing: Framing,
+    begun: bool,
+    /// 100 is owed before the body is read.
+    owes_continue: bool,
+    keep_alive: bool,
+    failed: bool,
+    /// Bytes pass as they are, both ways.
+    tunnel: bool,
+}
+
+impl<'c> Stream<'c> {
+    fn new(worker: &Worker, connection: &'c mut Connection, work: &'c mut Work) -> Self {
+        let limits = &worker.settings.limits;
+        let keep_alive = work.head.keep_alive
+            && connection.requests < limits.requests_per_connection_max
+            && worker.watches.now() < connection.old_at;
+        Self {
+            body: BodyDecoder::new(work.head.body, limits.trailer_bytes_max),
+            framing: Framing::Plain,
+            begun: false,
+            owes_continue: work.head.expect_continue,
+            keep_alive,
+            failed: false,
+            tunnel: false,
+            connection,
+            work,
+        }
+    }
+
+    pub(crate) fn work(&self) -> &Work {
+        self.work
+    }
+
+    pub(crate) fn work_mut(&mut self) -> &mut Work {
+        self.work
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
+    pub(crate) fn has_body(&self) -> bool {
+        self.work.head.body != BodyLength::None
+    }
+
+    pub(crate) fn body_is_pending(&self) -> bool {
+        match self.body.remaining() {
+            Some(left) => left > (self.work.input.end - self.work.input.pos) as u64,
+            None => !self.body.ended(),
+        }
+    }
+
+    pub(crate) fn protocol(&self) -> telemetry::Protocol {
+        match self.work.head.version {
+            Version::Http10 => telemetry::Protocol::Http10,
+            Version::Http11 => telemetry::Protocol::Http11,
+        }
+    }
+
+    pub(crate) fn plain_sink(&mut self) -> Option<&tokio::net::TcpStream> {
+        if self.framing == Framing::Plain && self.connection.out.is_empty() {
+            self.connection.transport.plain()
+        } else {
+            None
+        }
+    }
+
+    fn after(&mut self) -> After {
+        if self.failed || !self.begun || self.tunnel {
+            return After::Close;
+        }
+        if !self.body.ended() && !self.skip_buffered() {
+            return After::Linger;
+        }
+        if self.keep_alive && !self.connection.read_closed { After::Next } else { After::Close }
+    }
+
+    /// Consumes what is left of the request's body, if all of it has arrived already.
+    fn skip_buffered(&mut self) -> bool {
+        let input = &mut self.work.input;
+        match self.body.decode(input.rest_mut()) {
+            Ok(decoded) => {
+                input.pos += decoded.consumed;
+                decoded.ended && !self.owes_continue
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// What of the body has arrived already. Reads nothing.
+    pub(crate) fn buffered_piece(&mut self) -> Result<Option<Piece>, ProxyError> {
+        let Self { work, body, .. } = self;
+        let input = &mut work.input;
+        if input.is_drained() || body.ended() {
+            return Ok(None);
+        }
+        let start = input.pos;
+        let decoded = body.decode(input.rest_mut()).map_err(ProxyError::Refused)?;
+        input.pos += decoded.consumed;
+        let (len, ended) = (decoded.payload, decoded.ended);
+        Ok((len > 0 || ended).then_some(Piece { place: Place::Own(start), len, ended }))
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), ProxyError> {
+        let Self { connection, work, .. } = self;
+        let sent = connection.out.send(cx, &mut connection.transport, &[&work.out]);
+        sent.map_err(ProxyError::ClientIo)
+    }
+
+    pub(crate) fn inform(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead,
+        bytes: &[u8],
+    ) -> Result<(), ProxyError> {
+        if self.work.head.version == Version::Http10 {
+            return Ok(());
+        }
+        self.work.out.clear();
+        write_response(
+            &mut self.work.out,
+            bytes,
+            head,
+            &ResponseEdits {
+                drop: KnownSet::EMPTY,
+                add: b"",
+                body: BodyLength::None,
+                version: Version::Http11,
+                keep_alive: true,
+                upgrade: false,
+            },
+        );
+        self.send(cx)
+    }
+
+    pub(crate) fn begin_tunnel(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead,
+        bytes: &[u8],
+    ) -> Result<(), ProxyError> {
+        self.work.out.clear();
+        write_response(
+            &mut self.work.out,
+            bytes,
+            head,
+            &ResponseEdits {
+                drop: KnownSet::EMPTY,
+                add: b"",
+                body: BodyLength::None,
+                version: Version::Http11,
+                keep_alive: true,
+                upgrade: true,
+            },
+        );
+        self.begun = true;
+        self.tunnel = true;
+        self.framing = Framing::Plain;
+        self.body = BodyDecoder::new(BodyLength::UntilClose, 0);
+        self.send(cx)
+    }
+
+    /// Ends politely from now on, where the process or the connection's age asks for it.
+    fn decide_keep_alive(&mut self, worker: &Worker) {
+        self.keep_alive &= worker.phase() < Phase::Draining && !self.connection.read_closed;
+    }
+
+    pub(crate) fn begin(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        begin: &Begin<'_>,
+    ) -> Result<(), ProxyError> {
+        let head = begin.head;
+        let version = self.work.head.version;
+        let (body, framing) = match head.body {
+            BodyLength::None => (BodyLength::None, Framing::Plain),
+            BodyLength::Length(n) => (BodyLength::Length(n), Framing::Plain),
+            BodyLength::Chunked | BodyLength::UntilClose if version == Version::Http11 => {
+                (BodyLength::Chunked, Framing::Chunked)
+            }
+            BodyLength::Chunked | BodyLength::UntilClose => {
+                self.keep_alive = false;
+                (BodyLength::UntilClose, Framing::Plain)
+            }
+        };
+        self.decide_keep_alive(worker);
+        self.framing = framing;
+        self.begun = true;
+        let has_date = head.field(Known::Date).is_some();
+        let has_server = head.field(Known::Server).is_some();
+        let as_is = !head.needs_rewrite
+            && has_date
+            && has_server != begin.remove_server
+            && self.keep_alive
+            && version == Version::Http11
+            && head.version == Version::Http11
+            && framing == Framing::Plain;
+        let Self { connection, work, .. } = self;
+        let Connection { out: outgoing, transport, .. } = &mut **connection;
+        if as_is {
+            let parts = [&begin.bytes[..head.bytes], begin.first];
+            return outgoing.send(cx, transport, &parts).map_err(ProxyError::ClientIo);
+        }
+        let Work { out, add, .. } = &mut **work;
+        add.clear();
+        if !has_date {
+            add.extend_from_slice(worker.date.borrow().line());
+        }
+        if !has_server && !begin.remove_server {
+            server_line(add, worker);
+        }
+        let drop =
+            if begin.remove_server { KnownSet::of(&[Known::Server]) } else { KnownSet::EMPTY };
+        out.clear();
+        write_response(
+            out,
+            begin.bytes,
+            head,
+            &ResponseEdits {
+                drop,
+                add,
+                body,
+                version,
+                keep_alive: self.keep_alive,
+                upgrade: false,
+            },
+        );
+        self.write_framed(cx, begin.first, begin.end)
+    }
+
+    /// Writes `work.out` (a head, or nothing) and a piece of the body behind it.
+    fn write_framed(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        end: Option<&[u8]>,
+    ) -> Result<(), ProxyError> {
+        let Self { connection, work, framing, .. } = self;
+        let Connection { out: outgoing, transport, .. } = &mut **connection;
+        let Work { out, add, .. } = &mut **work;
+        let sent = match framing {
+            Framing::Plain => outgoing.send(cx, transport, &[out, data]),
+            Framing::Chunked => {
+                add.clear();
+                if !data.is_empty() {
+                    write_chunk_size(out, data.len());
+                    add.extend_from_slice(b"\r\n");
+                }
+                if let Some(trailers) = end {
+                    write_last_chunk(add, trailers);
+                }
+                outgoing.send(cx, transport, &[out, data, add])
+            }
+        };
+        sent.map_err(ProxyError::ClientIo)
+    }
+
+    pub(crate) fn answer(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        answer: &Answer<'_>,
+    ) -> Result<(), ProxyError> {
+        self.decide_keep_alive(worker);
+        self.keep_alive &= !answer.close;
+        let is_head = self.work.head.method == Method::Head;
+        let asked = self.work.head.version == Version::Http10;
+        let body = answer.body();
+        let out = &mut self.work.out;
+        out.clear();
+        let connection = match (self.keep_alive, asked) {
+            (true, true) => "Connection: keep-alive\r\n",
+            (true, false) => "",
+            (false, _) => "Connection: close\r\n",
+        };
+        out.extend_from_slice(
+            format!(
+                "HTTP/1.1 {} {}\r\nContent-Type: {}\r\nContent-Length: {}\r\n{connection}",
+                answer.status,
+                phrase(answer.status),
+                answer.content_type(),
+                body.len(),
+            )
+            .as_bytes(),
+        );
+        if let Some(location) = answer.location {
+            out.extend_from_slice(format!("Location: {location}\r\n").as_bytes());
+        }
+        out.extend_from_slice(worker.date.borrow().line());
+        server_line(out, worker);
+        out.extend_from_slice(b"\r\n");
+        if !is_head {
+            out.extend_from_slice(body.as_bytes());
+        }
+        self.begun = true;
+        self.framing = Framing::Plain;
+        self.send(cx)
+    }
+
+    pub(crate) fn reset(&mut self, _: &ProxyError) {
+        self.failed = true;
+        if self.begun {
+            // A close that looks orderly would make a body without length look complete.
+            let _ = self.connection.transport.socket().set_zero_linger();
+        }
+    }
+
+    pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        let Self { connection, work, body, .. } = self;
+        // The body's bytes are the relay's; an ended direction is no farewell.
+        if !body.ended() || connection.read_closed || work.input.end > 8 * 1024 {
+            return Poll::Pending;
+        }
+        let max = work.input.end + 4096;
+        match work.input.poll_fill(cx, &mut connection.transport, max) {
+            Poll::Ready(Ok(0)) => {
+                connection.read_closed = true;
+                Poll::Pending
+            }
+            Poll::Ready(Err(error)) => Poll::Ready(ProxyError::ClientIo(error)),
+            // The next request, ahead of its turn.
+            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+fn server_line(out: &mut Vec<u8>, worker: &Worker) {
+    out.extend_from_slice(b"Server: ");
+    out.extend_from_slice(worker.settings.server_name.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+impl BodySource for Stream<'_> {
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<Result<Piece, ProxyError>> {
+        let Self { connection, work, body, owes_continue, tunnel, .. } = self;
+        let input = &mut work.input;
+        loop {
+            if !input.is_drained() || body.ended() {
+                let start = input.pos;
+                let decoded = body.decode(input.rest_mut()).map_err(ProxyError::Refused)?;
+                input.pos += decoded.consumed;
+                if decoded.payload > 0 || decoded.ended {
+                    let (len, ended) = (decoded.payload, decoded.ended);
+                    return Poll::Ready(Ok(Piece { place: Place::Own(start), len, ended }));
+                }
+                if decoded.consumed > 0 && !input.is_drained() {
+                    continue;
+                }
+            }
+            if std::mem::take(owes_continue) {
+                let line: &[&[u8]] = &[b"HTTP/1.1 100 Continue\r\n\r\n"];
+                let sent = connection.out.send(cx, &mut connection.transport, line);
+                sent.map_err(ProxyError::ClientIo)?;
+            }
+            let max = match body.remaining() {
+                // Not a byte of the next request is read here.
+                Some(left) => usize::try_from(left).unwrap_or(usize::MAX).min(scratch.len()),
+                None if *tunnel => scratch.len(),
+                None => CHUNKED_READ.min(scratch.len()),
+            };
+            let read = ready!(connection.transport.poll_read(cx, &mut scratch[..max]))
+                .map_err(ProxyError::ClientIo)?;
+            if read == 0 {
+                connection.read_closed = true;
+                body.end_of_input().map_err(|_| ProxyError::ClientClosed)?;
+                return Poll::Ready(Ok(Piece { place: Place::Scratch, len: 0, ended: true }));
+            }
+            let decoded = body.decode(&mut scratch[..read]).map_err(ProxyError::Refused)?;
+            if decoded.consumed < read {
+                input.push(&scratch[decoded.consumed..read]);
+            }
+            if decoded.payload > 0 || decoded.ended {
+                let (len, ended) = (decoded.payload, decoded.ended);
+                return Poll::Ready(Ok(Piece { place: Place::Scratch, len, ended }));
+            }
+        }
+    }
+
+    fn own(&self) -> &Input {
+        &self.work.input
+    }
+
+    fn release(&mut self, _: &Piece) {}
+
+    fn trailers(&self) -> &[u8] {
+        self.body.trailers()
+    }
+}
+
+impl BodySink for Stream<'_> {
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ProxyError>> {
+        let Connection { out, transport, .. } = &mut *self.connection;
+        ready!(out.poll_drain(cx, transport)).map_err(ProxyError::ClientIo)?;
+        Poll::Ready(Ok(usize::MAX))
+    }
+
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        end: Option<&[u8]>,
+    ) -> Result<(), ProxyError> {
+        self.work.out.clear();
+        self.write_framed(cx, data, end)
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+        let Connection { out, transport, .. } = &mut *self.connection;
+        ready!(out.poll_drain(cx, transport)).map_err(ProxyError::ClientIo)?;
+        if self.tunnel {
+            // The endpoint has ended its direction: so do we, and go on reading.
+            return transport.poll_shutdown(cx).map_err(ProxyError::ClientIo);
+        }
+        transport.poll_flush(cx).map_err(ProxyError::ClientIo)
+    }
+}
+
+/// The request head's own declared length, for limits that are known before the body.
+pub(crate) fn declared_length(head: &RequestHead) -> Option<u64> {
+    match head.body {
+        BodyLength::Length(n) => Some(n),
+        BodyLength::None | BodyLength::Chunked | BodyLength::UntilClose => None,
+    }
+}

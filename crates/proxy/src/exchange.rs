@@ -1,0 +1,427 @@
+//! One request and its response, both directions, until both have ended.
+//!
+//! Client and endpoint each give a [`BodySource`] and take a [`BodySink`], whatever they speak; one
+//! [`Relay`] moves both directions, with back-pressure and deadlines. Nothing is collected: a piece
+//! is read when the other side has room, and handed over before the next is read.
+
+use std::borrow::Cow;
+use std::rc::Rc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use wire::RequestHead;
+
+use crate::buffer::Input;
+use crate::decide::Scratch;
+use crate::downstream::Downstream;
+use crate::downstream::client::ClientFacts;
+use crate::error::ProxyError;
+use crate::upstream::stream::UpstreamStream;
+use crate::watch::{Watch, ticks};
+use crate::worker::Worker;
+
+/// Bytes read at once towards a peer that takes them as they come, and towards one that does not.
+const PIECE_FAST: usize = 256 * 1024;
+const PIECE_SLOW: usize = 32 * 1024;
+
+/// A body may be slow for this long before its rate is judged.
+const RATE_GRACE: Duration = Duration::from_secs(10);
+
+/// Working memory of one exchange, pooled by the worker while no request is served.
+#[derive(Debug, Default)]
+pub(crate) struct Work {
+    /// The request as read.
+    pub(crate) input: Input,
+    /// Its head.
+    pub(crate) head: RequestHead,
+    /// Heads that are written.
+    pub(crate) out: Vec<u8>,
+    /// Lines that are added to a head.
+    pub(crate) add: Vec<u8>,
+    /// For decisions.
+    pub(crate) decide: Scratch,
+    /// The `X-Request-ID` that is passed on.
+    pub(crate) request_id: Vec<u8>,
+}
+
+impl Work {
+    /// Makes it fit for another exchange; false when it should be freed.
+    pub(crate) fn reset(&mut self) -> bool {
+        self.head.clear();
+        self.out.clear();
+        self.add.clear();
+        self.input.reset() && self.out.capacity() <= 64 * 1024
+    }
+}
+
+/// Some payload, and where it lies.
+#[derive(Debug)]
+pub(crate) struct Piece {
+    /// Where.
+    pub(crate) place: Place,
+    /// How many bytes.
+    pub(crate) len: usize,
+    /// Nothing follows but trailers.
+    pub(crate) ended: bool,
+}
+
+/// Where a piece lies.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// In the source's own buffer, from here on.
+    Own(usize),
+    /// At the front of the worker's scratch.
+    Scratch,
+    /// In shared memory of the HTTP/2 library.
+    Shared(bytes::Bytes),
+}
+
+/// A body that is received.
+pub(crate) trait BodySource {
+    /// The next piece; at most `scratch` is read at once.
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        scratch: &mut [u8],
+    ) -> Poll<Result<Piece, ProxyError>>;
+
+    /// The source's own buffer, for pieces that lie there.
+    fn own(&self) -> &Input;
+
+    /// A piece was handed over.
+    fn release(&mut self, piece: &Piece);
+
+    /// Trailer lines, once the body has ended.
+    fn trailers(&self) -> &[u8];
+}
+
+/// A body that is sent.
+pub(crate) trait BodySink {
+    /// Ready when another piece may be written; the number is how large it may be.
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ProxyError>>;
+
+    /// Sends a piece; with `end`, the last one and the trailers. Call after `poll_ready`.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        data: &[u8],
+        end: Option<&[u8]>,
+    ) -> Result<(), ProxyError>;
+
+    /// Ready when nothing waits in our memory.
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>>;
+}
+
+/// What a direction waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Source,
+    Sink,
+}
+
+/// One direction of a relay.
+#[derive(Debug)]
+pub(crate) struct Direction {
+    /// The last piece was handed over.
+    written: bool,
+    /// Nothing is left to do.
+    pub(crate) ended: bool,
+    /// Payload bytes so far.
+    pub(crate) bytes: u64,
+    wait: Wait,
+    /// The tick of the last progress.
+    last: u32,
+    piece_max: usize,
+}
+
+impl Direction {
+    /// A direction that has still to move everything, or nothing.
+    pub(crate) fn new(ended: bool, now: u32) -> Self {
+        Self {
+            written: ended,
+            ended,
+            bytes: 0,
+            wait: Wait::Source,
+            last: now,
+            piece_max: PIECE_FAST,
+        }
+    }
+
+    /// The last piece went out with the head.
+    pub(crate) fn set_written(&mut self) {
+        self.written = true;
+    }
+
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        source: &mut impl BodySource,
+        sink: &mut impl BodySink,
+        bytes_max: u64,
+    ) -> Poll<Result<(), ProxyError>> {
+        if self.ended {
+            return Poll::Ready(Ok(()));
+        }
+        while !self.written {
+            let room = match sink.poll_ready(cx)? {
+                Poll::Ready(room) => room,
+                Poll::Pending => {
+                    self.wait = Wait::Sink;
+                    self.piece_max = PIECE_SLOW;
+                    return Poll::Pending;
+                }
+            };
+            let mut scratch = worker.scratch.borrow_mut();
+            let max = self.piece_max.min(room).min(scratch.len());
+            let piece = match source.poll_piece(cx, &mut scratch[..max])? {
+                Poll::Ready(piece) => piece,
+                Poll::Pending => {
+                    self.wait = Wait::Source;
+                    return Poll::Pending;
+                }
+            };
+            self.bytes += piece.len as u64;
+            if self.bytes > bytes_max {
+                return Poll::Ready(Err(ProxyError::BodyTooLarge));
+            }
+            let data = match &piece.place {
+                Place::Own(start) => source.own().slice(*start, piece.len),
+                Place::Scratch => &scratch[..piece.len],
+                Place::Shared(bytes) => bytes,
+            };
+            sink.write(cx, data, piece.ended.then(|| source.trailers()))?;
+            source.release(&piece);
+            self.last = worker.watches.now();
+            self.written = piece.ended;
+        }
+        match sink.poll_flush(cx)? {
+            Poll::Ready(()) => {
+                self.ended = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Pending => {
+                self.wait = Wait::Sink;
+                Poll::Pending
+            }
+        }
+    }
+}
+
+/// How long each wait of a relay may take, in ticks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    pub(crate) client_read: Option<u32>,
+    pub(crate) client_write: Option<u32>,
+    pub(crate) endpoint: Option<u32>,
+    /// Least rate of the request body, bytes per second.
+    pub(crate) rate_min: u64,
+}
+
+/// Both directions of an exchange.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    /// Client to endpoint.
+    pub(crate) request: Direction,
+    /// Endpoint to client.
+    pub(crate) response: Direction,
+    pub(crate) patience: Patience,
+    /// Largest request body.
+    pub(crate) request_bytes_max: u64,
+    started: u32,
+    /// Both directions must end (a tunnel), not only the response.
+    pub(crate) tunnel: bool,
+}
+
+impl Relay {
+    pub(crate) fn new(worker: &Worker, patience: Patience, request_bytes_max: u64) -> Self {
+        let now = worker.watches.now();
+        Self {
+            request: Direction::new(false, now),
+            response: Direction::new(false, now),
+            patience,
+            request_bytes_max,
+            started: now,
+            tunnel: false,
+        }
+    }
+
+    /// From now on both directions carry bytes as they are, until both have ended.
+    pub(crate) fn begin_tunnel(&mut self, worker: &Worker, idle: u32) {
+        let now = worker.watches.now();
+        self.tunnel = true;
+        self.request = Direction { bytes: self.request.bytes, ..Direction::new(false, now) };
+        self.response = Direction::new(false, now);
+        self.request_bytes_max = u64::MAX;
+        self.patience = Patience {
+            client_read: Some(idle),
+            client_write: Some(idle),
+            endpoint: Some(idle),
+            rate_min: 0,
+        };
+    }
+
+    /// Starts the endpoint's time anew: it has been asked, or it has begun to answer.
+    pub(crate) fn touch(&mut self, worker: &Worker) {
+        self.response.last = worker.watches.now();
+        self.request.last = self.response.last;
+    }
+
+    /// Moves the request body while the endpoint's head is awaited. Ready on an error only.
+    pub(crate) fn poll_request(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        down: &mut Downstream<'_>,
+        up: &mut UpstreamStream,
+    ) -> Poll<Result<(), ProxyError>> {
+        if self.request.ended {
+            return Poll::Pending;
+        }
+        match self.request.poll(cx, worker, down, up, self.request_bytes_max)? {
+            Poll::Ready(()) => {
+                // From now on the endpoint owes an answer.
+                self.response.last = worker.watches.now();
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Moves both directions until the response has ended (in a tunnel: until both have).
+    pub(crate) fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        watch: &Watch,
+        down: &mut Downstream<'_>,
+        up: &mut UpstreamStream,
+    ) -> Poll<Result<(), ProxyError>> {
+        self.check(worker, watch)?;
+        match self.request.poll(cx, worker, down, up, self.request_bytes_max) {
+            Poll::Ready(Err(error)) if self.tunnel => return Poll::Ready(Err(error)),
+            // An endpoint that has answered need not read on; the client's own failures count.
+            Poll::Ready(Err(error)) if error.side() != crate::error::Side::Upstream => {
+                return Poll::Ready(Err(error));
+            }
+            Poll::Ready(Err(_)) => self.request.ended = true,
+            Poll::Ready(Ok(())) | Poll::Pending => {}
+        }
+        let response = self.response.poll(cx, worker, up, down, u64::MAX)?;
+        if response.is_ready() && (!self.tunnel || self.request.ended) {
+            return Poll::Ready(Ok(()));
+        }
+        self.arm(worker, watch);
+        Poll::Pending
+    }
+
+    /// The deadlines of what is waited for now: of the request's direction, of the response's.
+    fn deadlines(&self) -> (Option<u32>, Option<u32>) {
+        let patience = &self.patience;
+        let after = |last: u32, ticks: Option<u32>| {
+            // A tunnel lives while either direction does.
+            let last = if self.tunnel { self.request.last.max(self.response.last) } else { last };
+            ticks.map(|ticks| last.saturating_add(ticks))
+        };
+        let request = if self.request.ended {
+            None
+        } else {
+            match self.request.wait {
+                Wait::Source => after(self.request.last, patience.client_read)
+                    .map(|idle| idle.min(self.rate_deadline())),
+                Wait::Sink => after(self.request.last, patience.endpoint),
+            }
+        };
+        let response = if self.response.ended {
+            None
+        } else {
+            match self.response.wait {
+                // While the client still sends, the endpoint may take its time.
+                Wait::Source if !self.request.ended && !self.tunnel => None,
+                Wait::Source => after(self.response.last, patience.endpoint),
+                Wait::Sink => after(self.response.last, patience.client_write),
+            }
+        };
+        (request, response)
+    }
+
+    /// When the body will have been too slow, if nothing more comes.
+    fn rate_deadline(&self) -> u32 {
+        if self.patience.rate_min == 0 {
+            return u32::MAX;
+        }
+        let earned = Duration::from_secs(self.request.bytes / self.patience.rate_min);
+        self.started.saturating_add(ticks(RATE_GRACE.saturating_add(earned)))
+    }
+
+    /// Arms the watch with the earlier deadline.
+    pub(crate) fn arm(&self, worker: &Worker, watch: &Watch) {
+        let _ = worker;
+        match self.deadlines() {
+            (None, None) => watch.disarm(),
+            (one, other) => {
+                watch.arm(one.unwrap_or(u32::MAX).min(other.unwrap_or(u32::MAX)));
+            }
+        }
+    }
+
+    /// Whose deadline has passed, if one has.
+    pub(crate) fn check(&self, worker: &Worker, watch: &Watch) -> Result<(), ProxyError> {
+        if !watch.is_expired() {
+            return Ok(());
+        }
+        let now = worker.watches.now();
+        let passed = |deadline: Option<u32>| deadline.is_some_and(|deadline| deadline <= now);
+        let (request, response) = self.deadlines();
+        if passed(request) {
+            return Err(match self.request.wait {
+                Wait::Source => ProxyError::BodyTimeout,
+                Wait::Sink => ProxyError::UpstreamTimeout,
+            });
+        }
+        if passed(response) {
+            return Err(match self.response.wait {
+                Wait::Source => ProxyError::UpstreamTimeout,
+                Wait::Sink => ProxyError::ClientStalled,
+            });
+        }
+        Ok(())
+    }
+}
+
+/// What is known of an exchange when it has ended: the one record is made from it.
+#[derive(Debug, Default)]
+pub(crate) struct Outcome {
+    pub(crate) status: u16,
+    /// Empty when an endpoint answered and nothing went wrong.
+    pub(crate) reason: Cow<'static, str>,
+    pub(crate) bytes_in: u64,
+    pub(crate) bytes_out: u64,
+    pub(crate) upstream: Option<UpstreamOutcome>,
+}
+
+/// What is known of the last attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct UpstreamOutcome {
+    pub(crate) address: std::net::SocketAddr,
+    pub(crate) status: u16,
+    pub(crate) duration: Duration,
+    pub(crate) attempts: u32,
+}
+
+/// One request and its response.
+pub(crate) struct Exchange<'c> {
+    pub(crate) down: Downstream<'c>,
+    pub(crate) client: Rc<ClientFacts>,
+    pub(crate) watch: &'c Watch,
+    pub(crate) started: Instant,
+    pub(crate) outcome: Outcome,
+}
+
+impl Exchange<'_> {
+    /// The request's bytes and head.
+    pub(crate) fn request(&self) -> (&[u8], &RequestHead) {
+        let work = self.down.work();
+        (work.input.filled(), &work.head)
+    }
+}
