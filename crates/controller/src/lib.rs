@@ -1,1 +1,161 @@
-//! Watch and report.
+//! Watch and report: sources to compiler to whoever serves and whoever is told.
+//!
+//! ```text
+//!  directory ─ Batch ─►┐
+//!  resolver ─ answer ─►├─ compiler thread ─ translate ─► publish (the program's) ─► report
+//!  operator ─ listeners►┘        owns the objects
+//! ```
+//!
+//! This crate never serves: what is built is handed to the function that [`start`] was given. It is
+//! handed over only once everything that was there at the start has been read.
+
+mod changes;
+mod compiler;
+mod latest;
+mod load;
+mod relevance;
+mod resolve;
+mod source;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use model::{Diagnostic, Listener, Report};
+use telemetry::{BuildKind, Telemetry};
+use translate::{Settings, Translation};
+
+pub use load::{Loaded, load};
+
+use compiler::{Compiler, MESSAGES_MAX, Message, Outside};
+use latest::Latest;
+use resolve::{Names, SystemLookup};
+use source::Watching;
+use source::directory::Directory;
+
+/// How much of what is served a publish changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Anything.
+    Full,
+    /// Endpoints; the Model and the keys are what they were.
+    EndpointsOnly,
+    /// Certificates, server names and keys; everything else is what it was.
+    CertificatesOnly,
+}
+
+impl Change {
+    fn build_kind(self) -> BuildKind {
+        match self {
+            Self::Full => BuildKind::Full,
+            Self::EndpointsOnly => BuildKind::Endpoints,
+            Self::CertificatesOnly => BuildKind::Certificates,
+        }
+    }
+}
+
+/// Has a translation served, and says what was observed, such as an address that cannot be bound.
+/// Observations hold until the next publish that is more than endpoints.
+pub type Publish = Box<dyn FnMut(&Translation, Change) -> Vec<Diagnostic> + Send>;
+
+/// Is told all diagnostics whenever they may have changed, after what they are about is served.
+pub type Tell = Box<dyn FnMut(&Report) + Send>;
+
+/// What [`start`] needs besides functions.
+#[derive(Clone, Debug)]
+pub struct ControllerSettings {
+    /// Files, directories, or `-`.
+    pub paths: Vec<PathBuf>,
+    /// What translation depends on besides objects. Without `now`, the time of each build is taken.
+    pub translation: Settings,
+    /// Where names are resolved; without it names have no endpoints. Needs I/O and time enabled.
+    pub runtime: Option<tokio::runtime::Handle>,
+}
+
+/// A running controller. Stops when dropped.
+#[derive(Debug)]
+pub struct Controller {
+    inbox: Sender<Message>,
+    compiler: Option<JoinHandle<()>>,
+    source: Option<Watching>,
+    latest: Arc<Latest>,
+    settings: Settings,
+}
+
+/// Starts reading, watching and building.
+///
+/// # Errors
+/// When a path does not exist, or no thread can be started.
+pub fn start(
+    settings: ControllerSettings,
+    telemetry: Arc<Telemetry>,
+    publish: Publish,
+    report: Tell,
+) -> io::Result<Controller> {
+    let directory = Directory::open(&settings.paths)?;
+    let (inbox, messages) = bounded(MESSAGES_MAX);
+    let names = settings.runtime.map(|runtime| {
+        let inbox = inbox.clone();
+        let tell: resolve::Tell = Arc::new(move |query, resolved| {
+            inbox.try_send(Message::Resolved(query.clone(), resolved.clone())).is_ok()
+        });
+        Names::new(runtime, SystemLookup::default(), tell)
+    });
+    let latest = Arc::new(Latest::default());
+    let outside = Outside { publish, report, telemetry, latest: Arc::clone(&latest) };
+    let compiler = Compiler::new(settings.translation.clone(), names, outside);
+    let compiler = std::thread::Builder::new()
+        .name("compiler".into())
+        .spawn(move || compiler.run(&messages))?;
+    let batches = inbox.clone();
+    let source =
+        Watching::start(directory, move |batch| batches.send(Message::Batch(batch)).is_ok())?;
+    Ok(Controller {
+        inbox,
+        compiler: Some(compiler),
+        source: Some(source),
+        latest,
+        settings: settings.translation,
+    })
+}
+
+impl Controller {
+    /// What is served, with the whole report; `None` before the first publish.
+    #[must_use]
+    pub fn latest(&self) -> Option<Arc<Translation>> {
+        self.latest.get()
+    }
+
+    /// Waits for the first publish; `false` when it does not come in time.
+    #[must_use]
+    pub fn wait_first_publish(&self, timeout: Duration) -> bool {
+        self.latest.wait(timeout)
+    }
+
+    /// Replaces the listeners; everything is built anew.
+    pub fn replace_listeners(&mut self, listeners: Vec<Listener>) {
+        self.settings.listeners = listeners;
+        // Nobody listens only after a stop, and then nothing is served.
+        let _ = self.inbox.send(Message::Settings(Box::new(self.settings.clone())));
+    }
+
+    /// Stops watching and building, and waits for a build under way. What is served stays.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Controller {
+    fn drop(&mut self) {
+        // First the compiler, so that a source that waits for it is let go.
+        let _ = self.inbox.send(Message::Stop);
+        if let Some(compiler) = self.compiler.take() {
+            // A panic there was printed when it happened.
+            let _ = compiler.join();
+        }
+        drop(self.source.take());
+    }
+}

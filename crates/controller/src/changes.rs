@@ -1,0 +1,106 @@
+//! What differs between two Models, in the numbers that an operator asks for first.
+
+use std::fmt;
+use std::sync::Arc;
+
+use model::{Model, PathMatch, Route, VirtualHost};
+
+/// How many routes came, went, or do something else now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RouteChanges {
+    pub(crate) added: usize,
+    pub(crate) removed: usize,
+    pub(crate) changed: usize,
+}
+
+impl RouteChanges {
+    /// Compares host by host; what the two share is not looked into.
+    pub(crate) fn between(old: &Model, new: &Model) -> Self {
+        let mut changes = Self::default();
+        for (name, host) in &new.hosts {
+            match old.hosts.get(name) {
+                None => changes.added += host.routes.len(),
+                Some(before) if Arc::ptr_eq(before, host) => {}
+                Some(before) => changes.compare(before, host),
+            }
+        }
+        let gone = old.hosts.iter().filter(|(name, _)| !new.hosts.contains_key(*name));
+        changes.removed += gone.map(|(_, host)| host.routes.len()).sum::<usize>();
+        changes
+    }
+
+    /// A path stands once on a host, so that it identifies a route there.
+    fn compare(&mut self, old: &VirtualHost, new: &VirtualHost) {
+        let mut before = by_path(old);
+        for (path, route) in by_path(new) {
+            match before.remove(path) {
+                None => self.added += 1,
+                Some(former) if former == route => {}
+                Some(_) => self.changed += 1,
+            }
+        }
+        self.removed += before.len();
+    }
+}
+
+fn by_path(host: &VirtualHost) -> std::collections::HashMap<&PathMatch, &Route> {
+    host.routes.iter().map(|route| (&route.path, route)).collect()
+}
+
+impl fmt::Display for RouteChanges {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "+{} -{} ~{}", self.added, self.removed, self.changed)
+    }
+}
+
+/// How many routes a Model has.
+pub(crate) fn route_count(model: &Model) -> usize {
+    model.hosts.values().map(|host| host.routes.len()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Action, Hostname, Miss, ObjectRef, PathForm, PathKind, Provenance};
+
+    use super::*;
+
+    fn model(hosts: &[(&str, &[(&str, &str)])]) -> Model {
+        let provenance = Provenance::new(ObjectRef::new("Ingress", "n", "i"), "");
+        let route = |(path, reason): &(&str, &str)| Route {
+            path: PathMatch::new(PathKind::Prefix, *path),
+            policy: model::RoutePolicy::default(),
+            action: Action::unavailable(*reason),
+            provenance: provenance.clone(),
+        };
+        let host = |(name, routes): &(&str, &[(&str, &str)])| {
+            let hostname = Hostname::parse(name).unwrap();
+            let host = VirtualHost {
+                hostname: hostname.clone(),
+                path_form: PathForm::default(),
+                miss: Miss::default(),
+                ordered: false,
+                routes: routes.iter().map(route).collect(),
+                provenance: provenance.clone(),
+            };
+            (hostname, Arc::new(host))
+        };
+        Model { hosts: hosts.iter().map(host).collect(), ..Model::default() }
+    }
+
+    #[test]
+    fn routes_are_told_apart_by_host_and_path() {
+        let old = model(&[
+            ("a.test", &[("/", "x"), ("/b", "x"), ("/c", "x")]),
+            ("b.test", &[("/", "x")]),
+        ]);
+        let new = model(&[
+            ("a.test", &[("/", "x"), ("/b", "y"), ("/d", "x")]),
+            ("c.test", &[("/", "x")]),
+        ]);
+        let changes = RouteChanges::between(&old, &new);
+        assert_eq!(changes, RouteChanges { added: 2, removed: 2, changed: 1 });
+        assert_eq!(changes.to_string(), "+2 -2 ~1");
+        assert_eq!(route_count(&new), 4);
+        assert_eq!(RouteChanges::between(&new, &new), RouteChanges::default());
+    }
+}

@@ -1,0 +1,462 @@
+//! The one thread that owns the objects: takes changes in, decides what must be built, builds it,
+//! and has it served.
+//!
+//! ```text
+//!  batches, answers, settings ─► take ─► relevance ─► build ─► publish ─► report, log, metrics
+//! ```
+//!
+//! Builds start at once when there was nothing to do, and otherwise as long after the last build as
+//! that took: at most half a core, and never longer late than a build takes. What arrives during a
+//! build is the next build.
+//!
+//! What must hold: what is served equals the translation of the objects as they are, once nothing
+//! waits. A whole build is the definition; shorter ones are checked against it when there is time.
+
+use std::any::Any;
+use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError};
+use model::{Diagnostic, EndpointTable, Generation, Model, Report};
+use telemetry::{BuildKind, CertificateExpiry, Telemetry};
+use translate::{Memo, ObjectStore, Settings, Translation};
+
+use crate::changes::{RouteChanges, route_count};
+use crate::latest::Latest;
+use crate::relevance::{self, Relevance};
+use crate::resolve::{self, Known, Names, OwnListeners, Query, Resolved, SystemLookup};
+use crate::source::Batch;
+use crate::{Change, Publish, Tell};
+
+/// How many messages may wait. Sources wait at it, so that nothing is lost.
+pub(crate) const MESSAGES_MAX: usize = 1_024;
+
+/// Without any change everything is built this often, since certificates expire by themselves.
+const REBUILD: Duration = Duration::from_secs(3_600);
+
+/// After a short build, this much quiet is waited for before a whole one checks it and renews the
+/// report; more, where a whole build takes more than a twentieth of it.
+const CHECK_QUIET: Duration = Duration::from_secs(1);
+
+/// What the compiler is told.
+pub(crate) enum Message {
+    /// A source has news.
+    Batch(Batch),
+    /// A name has other addresses.
+    Resolved(Query, Resolved),
+    /// The operator changed listeners.
+    Settings(Box<Settings>),
+    /// End.
+    Stop,
+}
+
+/// The kind of function that translates; a field, so that a test can have one that panics.
+type Translate = fn(&ObjectStore, &Settings, &mut Memo) -> Translation;
+
+/// See the module.
+pub(crate) struct Compiler {
+    objects: ObjectStore,
+    settings: Settings,
+    memo: Memo,
+    translate: Translate,
+    /// What is served, as translation made it: without what sources, names and listeners added.
+    current: Option<Translation>,
+    /// What must be built.
+    due: Relevance,
+    /// The last build failed: whatever changes next, everything is built.
+    has_failed: bool,
+    /// The report changed although nothing must be built.
+    is_report_due: bool,
+    from_source: Vec<Diagnostic>,
+    from_publish: Vec<Diagnostic>,
+    from_names: Vec<Diagnostic>,
+    names: Option<Names<SystemLookup>>,
+    known_names: Known,
+    own_listeners: OwnListeners,
+    pace: Pace,
+    outside: Outside,
+}
+
+/// What the compiler speaks to.
+pub(crate) struct Outside {
+    pub(crate) publish: Publish,
+    pub(crate) report: Tell,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) latest: Arc<Latest>,
+}
+
+/// When builds may start.
+#[derive(Debug, Default)]
+struct Pace {
+    last_end: Option<Instant>,
+    last_took: Duration,
+    last_full_took: Duration,
+    last_full_end: Option<Instant>,
+    /// A short build was served that no whole one has checked.
+    is_unchecked: bool,
+}
+
+impl Pace {
+    fn built(&mut self, is_full: bool, started: Instant, ended: Instant) {
+        self.last_took = ended - started;
+        self.last_end = Some(ended);
+        self.is_unchecked = !is_full;
+        if is_full {
+            self.last_full_took = self.last_took;
+            self.last_full_end = Some(ended);
+        }
+    }
+
+    /// When a build that is due may start.
+    fn next_build(&self, now: Instant) -> Instant {
+        self.last_end.map_or(now, |end| end + self.last_took)
+    }
+
+    /// When a whole build is due although nothing changed.
+    fn next_check(&self) -> Option<Instant> {
+        if self.is_unchecked {
+            return Some(self.last_end? + CHECK_QUIET.max(self.last_full_took * 20));
+        }
+        Some(self.last_full_end? + REBUILD)
+    }
+}
+
+impl Compiler {
+    pub(crate) fn new(
+        settings: Settings,
+        names: Option<Names<SystemLookup>>,
+        outside: Outside,
+    ) -> Self {
+        let own_listeners = own_listeners(&settings);
+        Self {
+            objects: ObjectStore::new(),
+            settings,
+            memo: Memo::default(),
+            translate: translate::translate,
+            current: None,
+            due: Relevance::None,
+            has_failed: false,
+            is_report_due: false,
+            from_source: Vec::new(),
+            from_publish: Vec::new(),
+            from_names: Vec::new(),
+            names,
+            known_names: Known::new(),
+            own_listeners,
+            pace: Pace::default(),
+            outside,
+        }
+    }
+
+    /// Works until told to stop.
+    pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
+        loop {
+            let now = Instant::now();
+            let first = match self.next_step(now) {
+                Some(at) => inbox.recv_deadline(at.max(now)),
+                None => inbox.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            };
+            let first = match first {
+                Ok(message) => Some(message),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            for message in first.into_iter().chain(inbox.try_iter().take(MESSAGES_MAX)) {
+                if !self.take(message) {
+                    return;
+                }
+            }
+            self.step(Instant::now());
+        }
+    }
+
+    /// Takes one message in; `false` when it was the last.
+    fn take(&mut self, message: Message) -> bool {
+        match message {
+            Message::Batch(batch) => self.take_batch(batch),
+            Message::Resolved(query, resolved) => {
+                self.known_names.insert(query, resolved);
+                self.due = self.due.max(Relevance::Endpoints);
+            }
+            Message::Settings(settings) => {
+                self.own_listeners = own_listeners(&settings);
+                self.settings = *settings;
+                self.due = Relevance::Full;
+            }
+            Message::Stop => return false,
+        }
+        true
+    }
+
+    fn take_batch(&mut self, batch: Batch) {
+        for event in batch.events {
+            let change = self.objects.apply(event);
+            for key in &change.keys {
+                let relevance = match &self.current {
+                    Some(current) if !self.has_failed => relevance::of(key, &current.references),
+                    _ => Relevance::Full,
+                };
+                self.due = self.due.max(relevance);
+            }
+        }
+        self.outside.telemetry.stale_files(batch.stale_files as u64);
+        if self.from_source != batch.diagnostics {
+            self.from_source = batch.diagnostics;
+            self.is_report_due = true;
+        }
+        if self.current.is_none() && self.objects.is_synced() {
+            self.due = Relevance::Full;
+        }
+    }
+
+    /// When [`Self::step`] has something to do without any message.
+    fn next_step(&self, now: Instant) -> Option<Instant> {
+        if !self.objects.is_synced() {
+            return None;
+        }
+        if self.due != Relevance::None {
+            return Some(self.pace.next_build(now));
+        }
+        if self.is_report_due { Some(now) } else { self.pace.next_check() }
+    }
+
+    /// Does what is due by now.
+    fn step(&mut self, now: Instant) {
+        let Some(at) = self.next_step(now).filter(|&at| at <= now) else { return };
+        match self.due {
+            Relevance::None if self.is_report_due && self.current.is_some() => self.report(),
+            Relevance::None => {
+                debug_assert!(at <= now);
+                self.build_all();
+            }
+            Relevance::Endpoints => self.build_endpoints(),
+            Relevance::Full => self.build_all(),
+        }
+    }
+
+    fn build_all(&mut self) {
+        let started = Instant::now();
+        self.due = Relevance::None;
+        let settings =
+            Settings { now: self.settings.now.or_else(seconds_now), ..self.settings.clone() };
+        let build = || (self.translate)(&self.objects, &settings, &mut self.memo);
+        let translation = match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(translation) => translation,
+            Err(panic) => return self.failed(BuildKind::Full, started, &*panic),
+        };
+        self.has_failed = false;
+        let before = self.current.replace(translation);
+        self.ask_names();
+        match self.difference(before.as_ref()) {
+            Some(change) => {
+                if self.publish(change, started) {
+                    self.tell_all(before.as_ref(), change, started);
+                }
+            }
+            // What is served is what was built; only what is to be said of it may be new.
+            None => self.share(None),
+        }
+        self.pace.built(true, started, Instant::now());
+    }
+
+    /// Endpoints alone, where that is possible.
+    fn build_endpoints(&mut self) {
+        let started = Instant::now();
+        let Some(current) = &mut self.current else { return self.build_all() };
+        let build = || translate::endpoints_only(&self.objects, &self.settings, current);
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Some(endpoints)) => current.endpoints = endpoints,
+            Ok(None) => return self.build_all(),
+            Err(panic) => return self.failed(BuildKind::Endpoints, started, &*panic),
+        }
+        self.due = Relevance::None;
+        if self.publish(Change::EndpointsOnly, started) {
+            let took_us = started.elapsed().as_micros();
+            tracing::debug!(took_us, "serving other endpoints");
+        }
+        self.pace.built(false, started, Instant::now());
+    }
+
+    /// What is served stays. The next change builds everything, since this one is not in it.
+    fn failed(&mut self, kind: BuildKind, started: Instant, panic: &(dyn Any + Send)) {
+        let said = panic
+            .downcast_ref::<String>()
+            .map(String::as_str)
+            .or_else(|| panic.downcast_ref::<&str>().copied())
+            .unwrap_or("no message");
+        tracing::error!(
+            panic = said,
+            "building the configuration failed: a defect of this program. The last configuration \
+             keeps serving, and changes are not served until one of them can be built"
+        );
+        // It may be half-way through something.
+        self.memo = Memo::default();
+        self.due = Relevance::None;
+        self.has_failed = true;
+        self.outside.telemetry.build_failed(kind);
+        self.pace.built(true, started, Instant::now());
+    }
+
+    /// Names that the Model asks about are resolved from now on; answers come as messages.
+    fn ask_names(&mut self) {
+        let Some(current) = &self.current else { return };
+        let wanted: BTreeSet<Query> = Query::all(&current.model);
+        self.known_names.retain(|query, _| wanted.contains(query));
+        let Some(names) = &mut self.names else { return };
+        for query in names.want(&wanted) {
+            let problem = Some("too many names are asked for".to_owned());
+            self.known_names.insert(query, Resolved { addresses: Vec::new(), problem });
+        }
+    }
+
+    /// Has the current translation served, with the addresses of names in its endpoints; `false`
+    /// when that panicked.
+    fn publish(&mut self, change: Change, started: Instant) -> bool {
+        let Some(current) = &mut self.current else { return false };
+        self.from_names.clear();
+        // What translation found is kept apart: it is what the next short build starts from.
+        let mut unmerged = None;
+        if !self.known_names.is_empty() {
+            unmerged = Some(current.endpoints.clone());
+            let (known, own) = (&self.known_names, &self.own_listeners);
+            self.from_names = resolve::merge(&current.model, known, own, &mut current.endpoints);
+        }
+        let publish = &mut self.outside.publish;
+        let published = catch_unwind(AssertUnwindSafe(|| publish(current, change)));
+        let merged = match unmerged {
+            Some(unmerged) => Some(std::mem::replace(&mut current.endpoints, unmerged)),
+            None => None,
+        };
+        match published {
+            Ok(observed) if change != Change::EndpointsOnly => self.from_publish = observed,
+            Ok(_) => {}
+            Err(panic) => {
+                self.failed(change.build_kind(), started, &*panic);
+                return false;
+            }
+        }
+        if change == Change::EndpointsOnly {
+            let endpoints = merged.unwrap_or_else(|| current.endpoints.clone());
+            let report = self.full_report();
+            self.outside.latest.amend(endpoints, report);
+            self.report();
+        } else {
+            self.share(merged);
+        }
+        true
+    }
+
+    /// Lays the current translation out for others and tells the report.
+    fn share(&mut self, merged: Option<EndpointTable>) {
+        let Some(current) = &self.current else { return };
+        let mut served = current.clone();
+        served.report = self.full_report();
+        if let Some(merged) = merged {
+            served.endpoints = merged;
+        }
+        self.outside.latest.replace(Arc::new(served));
+        self.report();
+    }
+
+    /// What of the Model, the endpoints and the keys differs from what is served.
+    fn difference(&self, before: Option<&Translation>) -> Option<Change> {
+        let (Some(before), Some(current)) = (before, &self.current) else {
+            return Some(Change::Full);
+        };
+        let (old, new) = (&before.model, &current.model);
+        if old.listeners != new.listeners
+            || old.hosts != new.hosts
+            || old.upstreams != new.upstreams
+        {
+            return Some(Change::Full);
+        }
+        let has_certificates_changed = old.certificates != new.certificates
+            || old.sni != new.sni
+            || old.default_certificate != new.default_certificate
+            // Keys are named by their digest.
+            || !before.material.keys().eq(current.material.keys());
+        match (before.endpoints != current.endpoints, has_certificates_changed) {
+            (true, true) => Some(Change::Full),
+            (true, false) => Some(Change::EndpointsOnly),
+            (false, true) => Some(Change::CertificatesOnly),
+            (false, false) => None,
+        }
+    }
+
+    fn full_report(&self) -> Report {
+        let mut all: Vec<Diagnostic> = Vec::new();
+        if let Some(current) = &self.current {
+            all.extend_from_slice(current.report.diagnostics());
+        }
+        for more in [&self.from_source, &self.from_publish, &self.from_names] {
+            all.extend_from_slice(more);
+        }
+        Report::new(all)
+    }
+
+    /// Tells the report as it is now.
+    fn report(&mut self) {
+        self.is_report_due = false;
+        let report = self.full_report();
+        let severity = |diagnostic: &Diagnostic| match diagnostic.severity {
+            model::Severity::Error => "error",
+            model::Severity::Warning => "warning",
+            model::Severity::Info => "info",
+        };
+        let counted = report.diagnostics().iter().map(|d| (d.code.id(), severity(d)));
+        self.outside.telemetry.diagnostics(counted);
+        (self.outside.report)(&report);
+    }
+
+    /// Metrics and one line about a build that is served. After the fact: none of it delays serving.
+    fn tell_all(&self, before: Option<&Translation>, change: Change, started: Instant) {
+        let Some(current) = &self.current else { return };
+        let took = started.elapsed();
+        let generation = current.model.generation();
+        let telemetry = &self.outside.telemetry;
+        telemetry.build_served(change.build_kind(), &generation.to_string(), took);
+        telemetry.certificates(certificates(&current.model));
+        let nothing = Model::default();
+        let old = before.map_or(&nothing, |before| &before.model);
+        let from = before.map(|before| before.model.generation());
+        if from == Some(generation) {
+            tracing::debug!(%generation, "serving the same configuration, built anew");
+            return;
+        }
+        let from =
+            from.map_or_else(|| "none".to_owned(), |generation: Generation| generation.to_string());
+        let report = self.full_report();
+        tracing::info!(
+            from,
+            to = %generation,
+            hosts = current.model.hosts.len(),
+            routes = route_count(&current.model),
+            changes = %RouteChanges::between(old, &current.model),
+            certificates = current.model.certificates.len(),
+            errors = report.count(model::Severity::Error),
+            warnings = report.count(model::Severity::Warning),
+            took_ms = format_args!("{:.1}", took.as_secs_f64() * 1e3),
+            "serving"
+        );
+    }
+}
+
+fn own_listeners(settings: &Settings) -> OwnListeners {
+    OwnListeners::new(settings.listeners.iter().map(|listener| listener.address))
+}
+
+fn certificates(model: &Model) -> Vec<CertificateExpiry> {
+    let expiry = |certificate: &model::Certificate| CertificateExpiry {
+        not_after: certificate.not_after,
+        namespace: (*certificate.provenance.object.namespace).into(),
+        secret: (*certificate.provenance.object.name).into(),
+    };
+    model.certificates.values().map(expiry).collect()
+}
+
+fn seconds_now() -> Option<i64> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(now.as_secs()).ok()
+}
