@@ -23,6 +23,10 @@ const CONNECTION_SPECIFIC: KnownSet = KnownSet::of(&[
     Known::Http2Settings,
 ]);
 
+/// What each cookie crumb is charged beside its bytes: a crumb that is one byte to the client must
+/// not be free to us. RFC 9113 section 6.5.2 counts fields so.
+const CRUMB_BYTES: usize = 32;
+
 /// Makes a request into a head. `out` is cleared, filled with the head's text, and is the buffer of
 /// the head's ranges.
 ///
@@ -144,11 +148,12 @@ struct Seen<'a> {
     has_host: bool,
     length: Option<u64>,
     cookies: Vec<u8>,
+    crumbs: usize,
 }
 
 impl<'a> Seen<'a> {
     fn new(authority: Option<&'a [u8]>) -> Self {
-        Self { authority, has_host: false, length: None, cookies: Vec::new() }
+        Self { authority, has_host: false, length: None, cookies: Vec::new(), crumbs: 0 }
     }
 
     fn request_field(
@@ -159,7 +164,8 @@ impl<'a> Seen<'a> {
         limits: &HeadLimits,
     ) -> Result<(), Refusal> {
         let (known, value) = check_field(name, value)?;
-        if out.len() + self.cookies.len() + name.len() + value.len() > limits.bytes_max {
+        let bytes = out.len() + self.cookies.len() + self.crumbs * CRUMB_BYTES;
+        if bytes + name.len() + value.len() > limits.bytes_max {
             return Err(Refusal::HeadTooLarge);
         }
         match known {
@@ -173,6 +179,7 @@ impl<'a> Seen<'a> {
                 if !self.cookies.is_empty() {
                     self.cookies.extend_from_slice(b"; ");
                 }
+                self.crumbs += 1;
                 self.cookies.extend_from_slice(value);
                 Ok(())
             }
