@@ -14,6 +14,7 @@ pub mod endpoint;
 pub mod gateway;
 pub mod manifests;
 mod message;
+pub mod spec;
 pub mod tls;
 
 pub use certs::Authority;
