@@ -4,6 +4,7 @@
 //! before proposing a change; the others are parts of it or tools beside it. No task needs a shell.
 
 mod audit;
+mod bench;
 mod check;
 mod command;
 mod fuzz;
@@ -23,6 +24,7 @@ Tasks of this repository
   cargo xtask golden           rewrite the golden files from what the code does now
   cargo xtask fuzz [SECONDS]   every fuzz target, 30 s each unless told otherwise
   cargo xtask audit PATH       compare Cargo.lock with a clone of the Rust advisory database
+  cargo xtask bench            measure beside nginx and HAProxy (--help tells more)
 ";
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "golden" => golden::run(rest),
         "fuzz" => fuzz::run(rest),
         "audit" => audit::run(rest),
+        "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {
             print!("{HELP}");
             ExitCode::SUCCESS

@@ -1,0 +1,159 @@
+//! The programs: the peers and their tools from packages, ours from this repository.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use super::fleet::Fleet;
+use super::options::Options;
+use super::{Result, directory, packages};
+use crate::command::{cargo, root};
+
+/// Fetches the peers and builds ours; done before the network is left.
+pub(super) fn prepare(options: &Options) -> Result<()> {
+    packages::fetch(&directory(), &options.suite)?;
+    if options.wants_engine("portcullis") && options.binary.is_none() {
+        build(&["-p", "portcullis"])?;
+    }
+    if options.wants("lookup") {
+        build(&["-p", "routing", "--example", "lookup"])?;
+    }
+    Ok(())
+}
+
+fn build(what: &[&str]) -> Result<()> {
+    let status = cargo().args(["build", "--release", "--locked"]).args(what).status();
+    match status {
+        Ok(status) if status.success() => Ok(()),
+        Ok(status) => Err(format!("cargo build {} ended ({status})", what.join(" "))),
+        Err(error) => Err(format!("starting cargo: {error}")),
+    }
+}
+
+/// The release directory of cargo.
+fn release() -> PathBuf {
+    directory().parent().map(|target| target.join("release")).unwrap_or_default()
+}
+
+/// Where the programs are.
+pub(super) struct Programs {
+    packages: PathBuf,
+    ours: PathBuf,
+    suite: String,
+}
+
+impl Programs {
+    pub(super) fn find(options: &Options) -> Result<Self> {
+        let packages = packages::fetch(&directory(), &options.suite)?;
+        let ours = options.binary.clone().unwrap_or_else(|| release().join("portcullis"));
+        if options.wants_engine("portcullis") && !ours.is_file() {
+            return Err(format!("{} is not there", ours.display()));
+        }
+        Ok(Self { packages, ours, suite: options.suite.clone() })
+    }
+
+    /// A program of the packages, run by their loader and with their libraries.
+    pub(super) fn peer(&self, path: &str) -> Command {
+        let mut command = self.loader();
+        command.arg(self.packages.join(path));
+        command
+    }
+
+    /// Ours, by the same loader: the same C library.
+    pub(super) fn ours(&self) -> Command {
+        let mut command = self.loader();
+        command.arg(&self.ours);
+        command
+    }
+
+    fn loader(&self) -> Command {
+        let mut command = Command::new(self.packages.join("usr/lib64/ld-linux-x86-64.so.2"));
+        command.arg("--library-path").arg(self.packages.join("usr/lib/x86_64-linux-gnu"));
+        command
+    }
+
+    /// What runs, by name and version.
+    pub(super) fn versions(&self) -> Vec<(String, String)> {
+        let mut versions = vec![(
+            "Portcullis".to_owned(),
+            format!("{}, commit {}", first_line(self.ours().arg("--version")), commit()),
+        )];
+        let suite = &self.suite;
+        let nginx = all_lines(self.peer("usr/sbin/nginx").arg("-V"));
+        let openssl = nginx.iter().find_map(|line| line.strip_prefix("built with "));
+        let version = nginx.first().map_or("", |line| line.trim_start_matches("nginx version: "));
+        versions.push((
+            "nginx".to_owned(),
+            format!("{version} (Debian {suite}, {})", openssl.unwrap_or("TLS library unknown")),
+        ));
+        let haproxy = first_line(self.peer("usr/sbin/haproxy").arg("-v"));
+        let haproxy = haproxy.split(" - ").next().unwrap_or_default().to_owned();
+        versions.push(("HAProxy".to_owned(), format!("{haproxy} (Debian {suite})")));
+        let loader = first_line(self.loader().arg("--version"));
+        versions.push(("C library of all".to_owned(), loader));
+        let wrk = first_line(self.peer("usr/bin/wrk").arg("-v"));
+        let wrk = wrk.split(" Copyright").next().unwrap_or_default().to_owned();
+        versions.push(("wrk".to_owned(), wrk));
+        versions
+            .push(("h2load".to_owned(), first_line(self.peer("usr/bin/h2load").arg("--version"))));
+        versions
+    }
+}
+
+fn all_lines(command: &mut Command) -> Vec<String> {
+    let Ok(output) = command.stdin(Stdio::null()).output() else { return Vec::new() };
+    // What could not start speaks of this machine's paths.
+    if output.status.code() == Some(127) {
+        return Vec::new();
+    }
+    let text = [output.stdout, output.stderr].concat();
+    String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
+}
+
+fn first_line(command: &mut Command) -> String {
+    all_lines(command).into_iter().next().unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn commit() -> String {
+    let mut git = Command::new("git");
+    first_line(git.args(["rev-parse", "--short", "HEAD"]).current_dir(root()))
+}
+
+/// Nanoseconds of a route look-up, as the example of `routing` measures them.
+pub(super) fn lookups() -> Result<Vec<Value>> {
+    let program = release().join("examples/lookup");
+    let output = super::place::on_core(super::place::PROXY_CORE, || {
+        Command::new(&program).stdin(Stdio::null()).output()
+    })?
+    .map_err(|error| format!("{}: {error}", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    text.lines()
+        .map(|line| serde_json::from_str(line).map_err(|error| format!("{line}: {error}")))
+        .collect()
+}
+
+/// Time from start to the first answer, and memory then, at growing numbers of Ingresses: reading,
+/// translating and compiling included.
+pub(super) fn compiles(fleet: &Fleet<'_>) -> Result<Vec<Value>> {
+    if !fleet.options.wants_engine("portcullis") {
+        return Ok(Vec::new());
+    }
+    let mut rows = Vec::new();
+    for ingresses in [1_000, 10_000] {
+        let objects = fleet.home.join(format!("objects-{ingresses}"));
+        super::manifests::write_many(fleet, &objects, ingresses)?;
+        let start = Instant::now();
+        let name = format!("start-{ingresses}");
+        let engine = super::engine::Engine::start_ours(fleet, &objects, &name)?;
+        let elapsed = start.elapsed();
+        let bytes = super::process::pss_bytes(engine.id());
+        rows.push(json!({
+            "ingresses": ingresses,
+            "start_to_served_ms": elapsed.as_secs_f64() * 1e3,
+            "pss_bytes": bytes,
+        }));
+    }
+    Ok(rows)
+}
