@@ -159,9 +159,8 @@ fn default_class<'c>(
         let annotations = class.metadata.annotations.as_ref();
         annotations.and_then(|all| all.get(DEFAULT_CLASS_ANNOTATION)).is_some_and(|v| v == "true")
     };
-    let created = |class: &&IngressClass| -> Option<Time> {
-        class.metadata.creation_timestamp.clone()
-    };
+    let created =
+        |class: &&IngressClass| -> Option<Time> { class.metadata.creation_timestamp.clone() };
     let mut defaults: Vec<(&str, Option<Time>)> = classes
         .iter()
         .filter(|(_, class)| marked(class))

@@ -129,7 +129,13 @@ impl Endpoints {
             .endpoint_overrides
             .iter()
             .filter(|entry| {
-                is_about(entry, &self.namespace, &self.service, &self.port, self.port_name.as_deref())
+                is_about(
+                    entry,
+                    &self.namespace,
+                    &self.service,
+                    &self.port,
+                    self.port_name.as_deref(),
+                )
             })
             .map(|entry| entry.address)
             .collect();
@@ -172,7 +178,7 @@ impl Endpoints {
     fn report_none(&self, scope: &Scope<'_>, notes: &Notes, settings: &Settings) {
         let service = format!("{}/{}", self.namespace, self.service);
         let why = if notes.endpoints > 0 {
-            format!("none of its {} endpoints is ready", notes.endpoints)
+            format!("none of its endpoints is usable, of {}", notes.endpoints)
         } else if !notes.other_ports.is_empty() {
             format!("its slices have no port named `{}`", self.port_name.as_deref().unwrap_or(""))
         } else {

@@ -84,8 +84,7 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     model.listeners.sort_unstable();
     let https = tls::HttpsHosts::new(&fragments);
     model.hosts = merge::hosts(&fragments, &https, &memo.leaves, &reports);
-    let material =
-        tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
+    let material = tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
     let sources = upstreams(&mut model, &fragments);
     let endpoints = sources
         .iter()
@@ -99,7 +98,14 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let mut diagnostics = reports.take();
     diagnostics.extend(fragments.iter().flat_map(|f| f.diagnostics.iter().cloned()));
     memo.end(objects);
-    Translation { model, endpoints, material, report: Report::new(diagnostics), references, sources }
+    Translation {
+        model,
+        endpoints,
+        material,
+        report: Report::new(diagnostics),
+        references,
+        sources,
+    }
 }
 
 /// The endpoints alone, where only slices, `Endpoints` or overrides have changed since `previous`.

@@ -275,10 +275,8 @@ impl<'c, 'f> Chosen<'c, 'f> {
     /// Takes a claim in, unless an older one has its path; then the loser is told who won.
     pub(crate) fn add(&mut self, path: PathMatch, claim: Claim<'f>) {
         if let Some(winner) = self.winners.get(&path) {
-            let message = format!(
-                "{path} of {} is claimed by {} already",
-                self.host, winner.fragment.object
-            );
+            let message =
+                format!("{path} of {} is claimed by {} already", self.host, winner.fragment.object);
             self.reports.push(conflict(
                 Code::RouteConflict,
                 &claim.rule.provenance,
@@ -299,8 +297,7 @@ pub(crate) fn not_found() -> Action {
 }
 
 fn report_default_conflict(loser: &PathRule, winner: &PathRule, host: &str, reports: &Reports) {
-    let message =
-        format!("the default backend of {host} is that of {}", winner.provenance.object);
+    let message = format!("the default backend of {host} is that of {}", winner.provenance.object);
     reports.push(conflict(
         Code::DefaultBackendConflict,
         &loser.provenance,
@@ -311,8 +308,7 @@ fn report_default_conflict(loser: &PathRule, winner: &PathRule, host: &str, repo
 }
 
 fn report_shadowed_default(loser: &PathRule, root: &Provenance, reports: &Reports) {
-    let message =
-        format!("it is never reached: a rule of {} takes `/` of every host", root.object);
+    let message = format!("it is never reached: a rule of {} takes `/` of every host", root.object);
     reports.push(conflict(
         Code::DefaultBackendConflict,
         &loser.provenance,

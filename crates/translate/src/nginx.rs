@@ -23,8 +23,7 @@ pub(crate) fn routes(
     reports: &Reports,
 ) -> (bool, Vec<Route>) {
     let has_root = host.claims().any(|c| c.rule.path_type != PathType::Exact && is_root(c));
-    let ordered = host.claims().any(|c| c.rule.is_regex && !is_root_literal(c))
-        || (!has_root && host.owner.root_is_regex);
+    let ordered = host.claims().any(|c| c.rule.is_regex);
     let routes = if ordered {
         ordered_routes(host, has_root, leaves, reports)
     } else {
@@ -35,11 +34,6 @@ pub(crate) fn routes(
 
 fn is_root(claim: Claim<'_>) -> bool {
     *claim.rule.path == *"/"
-}
-
-/// A path `/` whose rewrite is `/` too rewrites nothing.
-fn is_root_literal(claim: Claim<'_>) -> bool {
-    !claim.rule.is_regex && is_root(claim)
 }
 
 fn literal_routes(host: &HostDraft<'_>, has_root: bool, reports: &Reports) -> Vec<Route> {

@@ -347,7 +347,9 @@ impl ObjectStore {
         }
         let name = (key.namespace.clone(), key.name.clone());
         match object {
-            Object::Ingress(object) => drop(self.ingresses.insert(name, Stored { object, content })),
+            Object::Ingress(object) => {
+                drop(self.ingresses.insert(name, Stored { object, content }))
+            }
             Object::IngressClass(object) => {
                 drop(self.classes.insert(name, Stored { object, content }));
             }
@@ -368,7 +370,12 @@ impl ObjectStore {
     }
 
     /// Only a change of a Secret is looked into: at the start there is nothing to keep.
-    fn insert_secret(&mut self, name: (Arc<str>, Arc<str>), object: Arc<Secret>, content: ContentHash) {
+    fn insert_secret(
+        &mut self,
+        name: (Arc<str>, Arc<str>),
+        object: Arc<Secret>,
+        content: ContentHash,
+    ) {
         let last_good = self.secrets.remove(&name).and_then(|before| {
             if secret::read(&object).is_ok() {
                 None

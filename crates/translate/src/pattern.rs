@@ -80,9 +80,9 @@ pub(crate) fn is_meta(c: char) -> bool {
     matches!(c, '(' | ')' | '[' | ']' | '{' | '}' | '*' | '+' | '?' | '|' | '^' | '$' | '\\')
 }
 
-/// Whether a path reads as a pattern.
+/// Whether a path was hardly meant as it is written: `+`, `?` and `$` alone may well have been.
 pub(crate) fn looks_like_one(path: &str) -> bool {
-    path.contains(is_meta)
+    path.contains(|c| is_meta(c) && !matches!(c, '+' | '?' | '$'))
 }
 
 /// The whole path elements at the beginning of a pattern that hold for everything it matches.

@@ -60,7 +60,6 @@ impl<'s> Scope<'s> {
         Scope { parent: Some(self), link, object: self.object, reports: self.reports }
     }
 
-
     pub(crate) fn path(&self) -> FieldPath {
         FieldPath(self.to_string().into())
     }

@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Service, ServicePort};
+use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::{
     Affinity, Code, Effect, ExternalName, LoadBalancing, ObjectRef, Provenance, Upstream,
@@ -62,9 +62,9 @@ pub(crate) fn resolve(
     let Some(service) = lookup.service(wanted.namespace, wanted.service) else {
         return without_service(wanted, settings, scope);
     };
-    let service_ref =
-        ObjectRef::new("Service", wanted.namespace.clone(), wanted.service.clone());
-    let spec = service.spec.clone().unwrap_or_default();
+    let service_ref = ObjectRef::new("Service", wanted.namespace.clone(), wanted.service.clone());
+    let empty = ServiceSpec::default();
+    let spec = service.spec.as_ref().unwrap_or(&empty);
     let is_external = spec.type_.as_deref() == Some("ExternalName");
     let ports = spec.ports.as_deref().unwrap_or_default();
     let port = match find_port(ports, wanted, scope) {
@@ -104,9 +104,20 @@ pub(crate) fn resolve(
         mirrored: settings.standalone && spec.selector.as_ref().is_none_or(|s| s.is_empty()),
         families: endpoints::families(spec.ip_families.as_deref().unwrap_or_default()),
     };
-    let affinity = (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Affinity::ClientIp);
+    let affinity =
+        (spec.session_affinity.as_deref() == Some("ClientIP")).then_some(Affinity::ClientIp);
     let server_name = server_name(wanted, None);
-    Ok(plan(wanted, number.to_string(), port.name.as_deref(), protocol, server_name, affinity, None, source, scope))
+    Ok(plan(
+        wanted,
+        number.to_string(),
+        port.name.as_deref(),
+        protocol,
+        server_name,
+        affinity,
+        None,
+        source,
+        scope,
+    ))
 }
 
 /// A Service that no manifest gives can still have endpoints by `--endpoint`.
@@ -117,13 +128,20 @@ fn without_service(
 ) -> Result<UpstreamPlan, Code> {
     let text = wanted.port.to_string();
     if settings.endpoint_overrides.iter().any(|o| {
-        o.service.is_none()
-            || endpoints::is_about(o, wanted.namespace, wanted.service, &text, None)
+        o.service.is_none() || endpoints::is_about(o, wanted.namespace, wanted.service, &text, None)
     }) {
         let protocol = wanted.protocol.unwrap_or_default();
         let server_name = server_name(wanted, None);
         return Ok(plan(
-            wanted, text, None, protocol, server_name, None, None, Source::Overrides, scope,
+            wanted,
+            text,
+            None,
+            protocol,
+            server_name,
+            None,
+            None,
+            Source::Overrides,
+            scope,
         ));
     }
     let help = settings.standalone.then(|| {
@@ -306,9 +324,10 @@ fn external(
     };
     let text = port.and_then(|port| port_number(port.port)).unwrap_or(number).to_string();
     let port_name = port.and_then(|port| port.name.as_deref());
-    let overridden = settings.endpoint_overrides.iter().any(|o| {
-        endpoints::is_about(o, wanted.namespace, wanted.service, &text, port_name)
-    });
+    let overridden = settings
+        .endpoint_overrides
+        .iter()
+        .any(|o| endpoints::is_about(o, wanted.namespace, wanted.service, &text, port_name));
     let spelled = service.spec.as_ref().and_then(|s| s.external_name.as_deref()).unwrap_or("");
     let name = spelled.trim_end_matches('.').to_ascii_lowercase();
     let source = match destination(&name, number, wanted, settings) {
@@ -364,7 +383,10 @@ fn destination(
             Dialect::Nginx if any || endpoints::is_public_enough(address) => {
                 Ok(Source::Static(SocketAddr::new(address, port)))
             }
-            Dialect::Nginx => Err((Code::ExternalNameForbidden, "an address of this machine")),
+            Dialect::Nginx => Err((
+                Code::ExternalNameForbidden,
+                "which is loopback, link-local or meant for many",
+            )),
         };
     }
     if !any && (name == "localhost" || name.ends_with(".localhost")) {

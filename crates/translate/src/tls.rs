@@ -44,9 +44,9 @@ impl HttpsHosts {
             return true;
         }
         match host {
-            Hostname::Exact(name) => name.split_once('.').is_some_and(|(_, suffix)| {
-                self.names.contains(&Hostname::Wildcard(suffix.into()))
-            }),
+            Hostname::Exact(name) => name
+                .split_once('.')
+                .is_some_and(|(_, suffix)| self.names.contains(&Hostname::Wildcard(suffix.into()))),
             Hostname::Wildcard(_) => false,
             Hostname::Any => self.any,
         }
@@ -68,8 +68,11 @@ pub(crate) fn fill(
         for entry in &fragment.tls {
             for claim in &entry.claims {
                 match held.get(&claim.host) {
-                    Some((winner, won)) => report_conflict(fragment, entry, claim, winner, won, reports),
-                    None if claim.certificate.is_none() && fragment.age.dialect == Dialect::Nginx => {}
+                    Some((winner, won)) => {
+                        report_conflict(fragment, entry, claim, winner, won, reports)
+                    }
+                    None if claim.certificate.is_none()
+                        && fragment.age.dialect == Dialect::Nginx => {}
                     None => drop(held.insert(&claim.host, (entry, claim))),
                 }
             }

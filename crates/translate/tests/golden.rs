@@ -47,8 +47,10 @@ fn golden_files() -> Vec<PathBuf> {
 }
 
 fn difference(expected: &str, actual: &str) -> String {
-    let (expected, actual): (Vec<_>, Vec<_>) = (expected.lines().collect(), actual.lines().collect());
-    let gone = expected.iter().filter(|line| !actual.contains(line)).map(|line| format!("- {line}"));
+    let (expected, actual): (Vec<_>, Vec<_>) =
+        (expected.lines().collect(), actual.lines().collect());
+    let gone =
+        expected.iter().filter(|line| !actual.contains(line)).map(|line| format!("- {line}"));
     let new = actual.iter().filter(|line| !expected.contains(line)).map(|line| format!("+ {line}"));
     gone.chain(new).collect::<Vec<_>>().join("\n")
 }
@@ -119,7 +121,10 @@ fn write_all(
         if let Some(name) = &upstream.external_name {
             write!(out, " dns={}:{}", name.name, name.port)?;
             let flags = [(name.search, "search"), (name.any_address, "any-address")];
-            flags.iter().filter(|(set, _)| *set).try_for_each(|(_, flag)| write!(out, " {flag}"))?;
+            flags
+                .iter()
+                .filter(|(set, _)| *set)
+                .try_for_each(|(_, flag)| write!(out, " {flag}"))?;
         }
         let endpoints = &translation.endpoints[id];
         writeln!(out, ":{}", endpoints.iter().map(endpoint).collect::<String>())?;
@@ -138,7 +143,11 @@ fn endpoint(endpoint: &Endpoint) -> String {
 fn write_host(out: &mut String, host: &VirtualHost) -> std::fmt::Result {
     write!(out, "  {} of {}", host.hostname, host.provenance.object)?;
     let decoded = host.path_form == PathForm::Decoded;
-    let flags = [(decoded, "decoded"), (host.miss == model::Miss::Hide, "hides"), (host.ordered, "ordered")];
+    let flags = [
+        (decoded, "decoded"),
+        (host.miss == model::Miss::Hide, "hides"),
+        (host.ordered, "ordered"),
+    ];
     flags.iter().filter(|(set, _)| *set).try_for_each(|(_, flag)| write!(out, ", {flag}"))?;
     writeln!(out)?;
     host.routes.iter().try_for_each(|route| write_route(out, route))
@@ -148,7 +157,8 @@ fn write_route(out: &mut String, route: &Route) -> std::fmt::Result {
     write!(out, "    {} -> ", route.path)?;
     match &route.action {
         Action::Forward(split) => {
-            let backends: Vec<String> = split.backends.iter().map(|b| b.upstream.to_string()).collect();
+            let backends: Vec<String> =
+                split.backends.iter().map(|b| b.upstream.to_string()).collect();
             write!(out, "{}", backends.join(" "))?;
         }
         Action::Redirect(redirect) => match &redirect.target {
@@ -171,7 +181,10 @@ fn write_route(out: &mut String, route: &Route) -> std::fmt::Result {
     if let Some(limit) = &policy.body_limit {
         write!(out, ", body {}", limit.bytes_max)?;
     }
-    let flags = [(policy.drop_underscore_fields, "no-underscores"), (policy.remove_server_field, "no-server")];
+    let flags = [
+        (policy.drop_underscore_fields, "no-underscores"),
+        (policy.remove_server_field, "no-server"),
+    ];
     flags.iter().filter(|(set, _)| *set).try_for_each(|(_, flag)| write!(out, ", {flag}"))?;
     writeln!(out, "  <- {}", route.provenance)
 }
@@ -217,7 +230,10 @@ fn write_diagnostics(
             writeln!(out, "    help: {help}")?;
         }
         assert_eq!(diagnostic.severity, diagnostic.code.info().severity);
-        assert!(matches!(diagnostic.severity, Severity::Error | Severity::Warning | Severity::Info));
+        assert!(matches!(
+            diagnostic.severity,
+            Severity::Error | Severity::Warning | Severity::Info
+        ));
     }
     Ok(())
 }

@@ -187,7 +187,8 @@ const TABLE: &[Row] = &[
     not_yet("use-port-in-redirects"),
     supported("use-regex"),
     restricting("whitelist-source-range"),
-    not_yet("x-forwarded-prefix"),];
+    not_yet("x-forwarded-prefix"),
+];
 
 /// The row of a name.
 pub(super) fn status(name: &str) -> Status {

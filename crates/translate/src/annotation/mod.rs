@@ -19,8 +19,8 @@ use model::{ClosedReason, Code, Effect, UpstreamProtocol};
 use crate::scope::Scope;
 use keys::Status;
 
-pub(crate) use rewrite::highest_capture;
 pub use keys::{AnnotationInfo, AnnotationStatus, annotations};
+pub(crate) use rewrite::highest_capture;
 
 /// The prefix of ingress-nginx.
 pub const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io/";

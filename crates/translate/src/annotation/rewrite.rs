@@ -26,10 +26,7 @@ pub(super) fn read(reader: &Reader<'_>) -> (Option<Rewrite>, Option<ClosedReason
 
 /// Whether a `$` is followed by anything but a digit from 1 to 9.
 fn has_variable(target: &str) -> bool {
-    target
-        .split('$')
-        .skip(1)
-        .any(|rest| !rest.starts_with(|c: char| ('1'..='9').contains(&c)))
+    target.split('$').skip(1).any(|rest| !rest.starts_with(|c: char| ('1'..='9').contains(&c)))
 }
 
 /// The highest capture that a target names.

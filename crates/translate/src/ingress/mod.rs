@@ -11,9 +11,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
 use model::policy::Rewrite;
-use model::{
-    Action, ClosedReason, Code, Diagnostic, Effect, Hostname, ObjectRef, Provenance,
-};
+use model::{Action, ClosedReason, Code, Diagnostic, Effect, Hostname, ObjectRef, Provenance};
 
 use crate::annotation::{self, Wishes};
 use crate::lookup::Lookup;
@@ -33,8 +31,6 @@ pub(crate) struct Fragment {
     pub(crate) age: Age,
     pub(crate) ssl_redirect: bool,
     pub(crate) force_ssl_redirect: bool,
-    /// Its annotations, on a path `/`, would make that path a pattern.
-    pub(crate) root_is_regex: bool,
     /// The hosts of its rules, each once, in the order of first mention.
     pub(crate) hosts: Vec<HostRules>,
     /// `spec.defaultBackend`.
@@ -117,8 +113,6 @@ pub(crate) fn read(
         age,
         ssl_redirect: walk.wishes.ssl_redirect,
         force_ssl_redirect: walk.wishes.force_ssl_redirect,
-        root_is_regex: walk.wishes.use_regex
-            || walk.wishes.rewrite.as_ref().is_some_and(|rewrite| *rewrite.target != *"/"),
         hosts: Vec::new(),
         default_backend: None,
         tls: Vec::new(),

@@ -66,7 +66,7 @@ impl Walk<'_> {
             path_type,
             path: path.into(),
             is_regex: false,
-            rewrite: self.wishes.rewrite.clone(),
+            rewrite: None,
             closed: self.wishes.closed.clone(),
             action: self.action(&written.backend, &scope.at("backend")),
             provenance: scope.provenance(),
@@ -74,23 +74,22 @@ impl Walk<'_> {
         if let Some(code) = type_problem.or(path_problem) {
             rule.action = Action::unavailable(code.id());
         }
+        // A target that is the path itself rewrites nothing.
+        rule.rewrite = self.wishes.rewrite.clone().filter(|r| *r.target != *rule.path);
         self.read_pattern(&mut rule, &scope.at("path")).then_some(rule)
     }
 
     /// Decides whether the path is a pattern, and checks it; `false` when it has no place.
     fn read_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
-        let looks_like_one = pattern::looks_like_one(&rule.path);
         rule.is_regex = match self.dialect {
             // Its host will compare everything as patterns; what counts here is its own wish.
-            Dialect::Nginx => {
-                self.wishes.use_regex
-                    || self.wishes.rewrite.as_ref().is_some_and(|r| *r.target != *rule.path)
-            }
+            Dialect::Nginx => self.wishes.use_regex || rule.rewrite.is_some(),
             Dialect::Kubernetes => {
                 let by_captures =
                     self.wishes.rewrite.as_ref().is_some_and(|r| highest_capture(&r.target) > 0);
                 (self.wishes.use_regex
-                    && (looks_like_one || rule.path_type == PathType::ImplementationSpecific))
+                    && (rule.path.contains(pattern::is_meta)
+                        || rule.path_type == PathType::ImplementationSpecific))
                     || (by_captures && rule.path.contains('('))
             }
         };
@@ -99,13 +98,13 @@ impl Walk<'_> {
                 return false;
             }
         } else {
-            self.read_literal(rule, looks_like_one, scope);
+            self.read_literal(rule, scope);
         }
         self.check_captures(rule, scope);
         true
     }
 
-    fn read_literal(&self, rule: &mut PathRule, looks_like_pattern: bool, scope: &Scope<'_>) {
+    fn read_literal(&self, rule: &mut PathRule, scope: &Scope<'_>) {
         if self.dialect == Dialect::Kubernetes {
             if let Some(prefix) = gce_wildcard(rule).map(Into::into) {
                 rule.path = prefix;
@@ -115,7 +114,7 @@ impl Walk<'_> {
                 rule.path = path.into();
             }
         }
-        if looks_like_pattern {
+        if pattern::looks_like_one(&rule.path) {
             scope.report(
                 Code::RegexWithoutAnnotation,
                 Effect::None,
@@ -235,7 +234,8 @@ fn path_type(written: &HTTPIngressPath, scope: &Scope<'_>) -> (PathType, Option<
 /// in upper case, what no request line may carry encoded. `None` where it is that already.
 fn canonical(path: &str) -> Option<String> {
     let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    let must_encode = |b: u8| b <= b' ' || b >= 0x7f || matches!(b, b'\"' | b'<' | b'>' | b'#' | b'?');
+    let must_encode =
+        |b: u8| b <= b' ' || b >= 0x7f || matches!(b, b'\"' | b'<' | b'>' | b'#' | b'?');
     if !path.bytes().any(|b| b == b'%' || must_encode(b)) {
         return None;
     }

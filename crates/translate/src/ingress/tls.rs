@@ -44,9 +44,8 @@ impl Walk<'_> {
         scope: &Scope<'_>,
     ) -> TlsEntry {
         let listed = listed_hosts(entry, scope);
-        let rule_hosts = || {
-            rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any)
-        };
+        let rule_hosts =
+            || rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any);
         let names_hosts = entry.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
         let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
         let certificate = match secret {
@@ -66,7 +65,8 @@ impl Walk<'_> {
                 None
             }
         };
-        let served: Vec<Hostname> = if names_hosts { listed.clone() } else { rule_hosts().collect() };
+        let served: Vec<Hostname> =
+            if names_hosts { listed.clone() } else { rule_hosts().collect() };
         let mut claims = Vec::new();
         for host in &served {
             // An entry without a Secret leaves the host to other entries.
@@ -177,7 +177,8 @@ pub(crate) fn certificate(
     };
     let message = format!("Secret {namespace}/{name}: {problem}");
     let last_good = secret.last_good.as_ref();
-    if let Some(Ok(kept)) = last_good.map(|(secret, content)| leaves.certificate(secret, *content)) {
+    if let Some(Ok(kept)) = last_good.map(|(secret, content)| leaves.certificate(secret, *content))
+    {
         scope.report(Code::CertificateKeptFromBefore, Effect::LastGoodServes, message);
         return Some(kept);
     }

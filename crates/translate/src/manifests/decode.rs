@@ -53,6 +53,7 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
             message: format!("{kind} of `{api_version}` is read as `networking.k8s.io/v1`"),
             effect: Effect::None,
         });
+        value.insert("apiVersion".to_owned(), json!("networking.k8s.io/v1"));
         if read_kind == ObjectKind::Ingress {
             notes.extend(legacy::convert_ingress(&mut value).into_iter().map(|mended| Note {
                 code: Code::LegacyApiVersion,
@@ -64,7 +65,9 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
     }
     let object = match read_kind {
         ObjectKind::Ingress => typed::<Ingress>(value, &mut notes).map(Object::Ingress),
-        ObjectKind::IngressClass => typed::<IngressClass>(value, &mut notes).map(Object::IngressClass),
+        ObjectKind::IngressClass => {
+            typed::<IngressClass>(value, &mut notes).map(Object::IngressClass)
+        }
         ObjectKind::Service => typed::<Service>(value, &mut notes).map(Object::Service),
         ObjectKind::EndpointSlice => {
             typed::<EndpointSlice>(value, &mut notes).map(Object::EndpointSlice)
@@ -145,7 +148,8 @@ fn identify(
         }
     };
     if !is_dns_name(&name) {
-        let message = format!("`{name}` is no name of an object: lower-case letters, digits, `-`, `.`");
+        let message =
+            format!("`{name}` is no name of an object: lower-case letters, digits, `-`, `.`");
         return invalid("metadata.name", &name, "", message);
     }
     if !is_dns_name(&namespace) {

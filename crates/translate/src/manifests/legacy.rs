@@ -14,7 +14,6 @@ pub(super) struct Mended {
 /// Converts the spec of an Ingress of `extensions/v1beta1` or `networking.k8s.io/v1beta1`.
 pub(super) fn convert_ingress(object: &mut Map<String, Value>) -> Vec<Mended> {
     let mut mended = Vec::new();
-    object.insert("apiVersion".to_owned(), json!("networking.k8s.io/v1"));
     let Some(Value::Object(spec)) = object.get_mut("spec") else { return mended };
     if let Some(backend) = spec.remove("backend") {
         let converted = convert_backend(backend, "spec.backend", &mut mended);
@@ -87,7 +86,7 @@ mod tests {
         let mended = convert_ingress(map);
         assert_eq!(
             object,
-            json!({"apiVersion": "networking.k8s.io/v1", "spec": {
+            json!({"spec": {
                 "defaultBackend": {"service": {"name": "d", "port": {"name": "web"}}},
                 "rules": [{"http": {"paths": [
                     {"path": "/a", "pathType": "ImplementationSpecific",

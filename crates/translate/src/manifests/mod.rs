@@ -65,9 +65,8 @@ impl fmt::Display for FileDiagnostic {
 /// Reads one text. `file` is how diagnostics name it.
 #[must_use]
 pub fn parse(file: &str, text: &str) -> Parsed {
-    let mut reader = Reader {
-        parsed: Parsed { file: file.into(), is_readable: true, ..Parsed::default() },
-    };
+    let mut reader =
+        Reader { parsed: Parsed { file: file.into(), is_readable: true, ..Parsed::default() } };
     if text.len() > yaml::FILE_BYTES_MAX {
         let message = format!("the file is over {} bytes", yaml::FILE_BYTES_MAX);
         reader.unreadable(Position::START, message);
@@ -100,7 +99,15 @@ impl Reader {
     fn unreadable(&mut self, position: Position, message: String) {
         self.parsed.is_readable = false;
         let object = ObjectRef::new("File", "", self.parsed.file.clone());
-        self.report(position, object, "", Code::UnreadableManifest, message, Effect::ObjectIgnored);
+        let effect = Effect::LastGoodServes;
+        // The parser's words for it help nobody who wrote a host.
+        let help = message
+            .contains("unknown anchor")
+            .then(|| "quote a value that begins with `*`, such as \"*.example.com\"".to_owned());
+        self.report(position, object, "", Code::UnreadableManifest, message, effect);
+        if let Some(last) = self.parsed.diagnostics.last_mut() {
+            last.diagnostic.help = help;
+        }
     }
 
     fn report(
@@ -131,7 +138,9 @@ impl Reader {
         let (api_version, kind) = (node.get("apiVersion"), node.get("kind"));
         match (api_version.and_then(Node::text), kind.and_then(Node::text)) {
             (Some(api_version), Some(kind)) => self.object_or_list(&node, api_version, kind),
-            (None, _) => self.unreadable(node.position, "the document has no apiVersion".to_owned()),
+            (None, _) => {
+                self.unreadable(node.position, "the document has no apiVersion".to_owned())
+            }
             (_, None) => self.unreadable(node.position, "the document has no kind".to_owned()),
         }
     }

@@ -123,7 +123,8 @@ mod tests {
         (position.line, position.column)
     }
 
-    const TEXT: &str = "metadata:\n  annotations:\n    a.b/c: x\nspec:\n  rules:\n  - host: a\n  - host: b\n";
+    const TEXT: &str =
+        "metadata:\n  annotations:\n    a.b/c: x\nspec:\n  rules:\n  - host: a\n  - host: b\n";
 
     #[test]
     fn a_field_is_found_by_its_path() {

@@ -414,7 +414,8 @@ mod tests {
 
     #[test]
     fn scalars_mean_what_they_mean_to_kubectl() {
-        let read = read("[yes, 'yes', 0777, 0x10, 1_000, 1.50, 8080, ~, 10.0, 1.2.3.4, -5, 08, +1]");
+        let read =
+            read("[yes, 'yes', 0777, 0x10, 1_000, 1.50, 8080, ~, 10.0, 1.2.3.4, -5, 08, +1]");
         assert_eq!(
             read,
             [json!([true, "yes", 511, 16, 1000, 1.5, 8080, null, 10, "1.2.3.4", -5, 8, 1])]
@@ -423,7 +424,10 @@ mod tests {
 
     #[test]
     fn documents_are_told_apart_and_empty_ones_left_out() {
-        assert_eq!(read("---\n# nothing\n---\na: 1\n---\nb: 2\n..."), [json!({"a": 1}), json!({"b": 2})]);
+        assert_eq!(
+            read("---\n# nothing\n---\na: 1\n---\nb: 2\n..."),
+            [json!({"a": 1}), json!({"b": 2})]
+        );
         assert_eq!(read(""), Vec::<Value>::new());
     }
 
@@ -431,13 +435,18 @@ mod tests {
     fn anchors_and_merge_keys_are_resolved() {
         assert_eq!(
             read("base: &b {x: 1, y: 2}\nuse:\n  <<: *b\n  y: 3\nlist: [*b]"),
-            [json!({"base": {"x": 1, "y": 2}, "use": {"x": 1, "y": 3}, "list": [{"x": 1, "y": 2}]})]
+            [
+                json!({"base": {"x": 1, "y": 2}, "use": {"x": 1, "y": 3}, "list": [{"x": 1, "y": 2}]})
+            ]
         );
     }
 
     #[test]
     fn a_key_that_stands_twice_is_refused_where_it_stands() {
-        assert_eq!(problem("a: 1\nb:\n  c: 1\n  c: 2\n"), (4, 3, "the key `c` stands twice".into()));
+        assert_eq!(
+            problem("a: 1\nb:\n  c: 1\n  c: 2\n"),
+            (4, 3, "the key `c` stands twice".into())
+        );
     }
 
     #[test]

@@ -1,0 +1,280 @@
+//! What must hold for any objects: no dependence on their order, on the memo, or on endpoints.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+use serde_json::{Value, json};
+use translate::{
+    Dialect, Memo, Object, ObjectEvent, ObjectKey, ObjectStore, Settings, Translation,
+    endpoints_only, translate,
+};
+
+fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
+    Arc::new(serde_json::from_value(value).expect("the test writes valid objects"))
+}
+
+fn names(prefix: &'static str) -> impl Strategy<Value = String> {
+    (0..4_u8).prop_map(move |n| format!("{prefix}{n}"))
+}
+
+fn namespaces() -> impl Strategy<Value = &'static str> {
+    select(vec!["a", "a-b"])
+}
+
+fn created() -> impl Strategy<Value = Value> {
+    select(vec![
+        Value::Null,
+        json!("2024-01-01T00:00:00Z"),
+        json!("2024-01-02T00:00:00Z"),
+        json!("2024-01-02T00:00:00Z"),
+    ])
+}
+
+fn backends() -> impl Strategy<Value = Value> {
+    (
+        names("svc"),
+        select(vec![json!({"number": 80}), json!({"name": "http"}), json!({"number": 81})]),
+    )
+        .prop_map(|(name, port)| json!({"service": {"name": name, "port": port}}))
+}
+
+fn paths() -> impl Strategy<Value = Value> {
+    let texts = vec![
+        "/",
+        "/a",
+        "/a/",
+        "/a/b",
+        "/x(.*)",
+        "/(?!y)",
+        "",
+        "/A%41",
+        "/.well-known/acme-challenge/t",
+    ];
+    let types = vec!["Exact", "Prefix", "ImplementationSpecific", "wrong"];
+    (select(texts), select(types), backends())
+        .prop_map(|(path, path_type, backend)| json!({"path": path, "pathType": path_type, "backend": backend}))
+}
+
+fn rules() -> impl Strategy<Value = Value> {
+    let hosts =
+        vec![json!("a.test"), json!("b.test"), json!("*.test"), Value::Null, json!("10.0.0.1")];
+    (select(hosts), prop::option::weighted(0.9, prop::collection::vec(paths(), 1..4))).prop_map(
+        |(host, paths)| match paths {
+            Some(paths) => json!({"host": host, "http": {"paths": paths}}),
+            None => json!({"host": host}),
+        },
+    )
+}
+
+fn annotations() -> impl Strategy<Value = Value> {
+    let choices = [
+        json!({}),
+        json!({}),
+        json!({"nginx.ingress.kubernetes.io/use-regex": "true"}),
+        json!({"nginx.ingress.kubernetes.io/rewrite-target": "/$1"}),
+        json!({"nginx.ingress.kubernetes.io/auth-url": "http://x"}),
+        json!({"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}),
+        json!({"kubernetes.io/ingress.class": "nginx"}),
+        json!({"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"}),
+    ];
+    select(choices.to_vec())
+}
+
+fn ingresses() -> impl Strategy<Value = Object> {
+    let tls = prop::collection::vec(
+        (select(vec![json!(["a.test"]), json!(["*.test"]), Value::Null]), names("tls"))
+            .prop_map(|(hosts, secret)| json!({"hosts": hosts, "secretName": secret})),
+        0..2,
+    );
+    (
+        (namespaces(), names("ing"), created(), annotations()),
+        prop::collection::vec(rules(), 0..3),
+        prop::option::of(backends()),
+        tls,
+        select(vec![Value::Null, json!("nginx"), json!("ours")]),
+    )
+        .prop_map(|((namespace, name, created, annotations), rules, default, tls, class)| {
+            Object::Ingress(typed::<Ingress>(json!({
+                "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+                "metadata": {"namespace": namespace, "name": name, "creationTimestamp": created, "annotations": annotations},
+                "spec": {"rules": rules, "defaultBackend": default, "tls": tls, "ingressClassName": class},
+            })))
+        })
+}
+
+fn services() -> impl Strategy<Value = Object> {
+    let specs = [
+        json!({"selector": {"a": "b"}, "ports": [{"port": 80, "name": "http"}]}),
+        json!({"ports": [{"port": 80, "targetPort": 81}]}),
+        json!({"type": "ExternalName", "externalName": "example.org"}),
+    ];
+    (namespaces(), names("svc"), select(specs.to_vec())).prop_map(|(namespace, name, spec)| {
+        Object::Service(typed::<Service>(json!({
+            "apiVersion": "v1", "kind": "Service",
+            "metadata": {"namespace": namespace, "name": name}, "spec": spec,
+        })))
+    })
+}
+
+fn slices() -> impl Strategy<Value = Object> {
+    let endpoints = prop::collection::vec(
+        (1..4_u8, any::<Option<bool>>()).prop_map(
+            |(n, ready)| json!({"addresses": [format!("10.0.0.{n}")], "conditions": {"ready": ready}}),
+        ),
+        0..4,
+    );
+    (namespaces(), names("slice"), names("svc"), select(vec![json!("http"), Value::Null]), endpoints).prop_map(
+        |(namespace, name, service, port, endpoints)| {
+            Object::EndpointSlice(typed::<EndpointSlice>(json!({
+                "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+                "metadata": {"namespace": namespace, "name": name, "labels": {"kubernetes.io/service-name": service}},
+                "addressType": "IPv4", "ports": [{"name": port, "port": 8080}], "endpoints": endpoints,
+            })))
+        },
+    )
+}
+
+fn classes() -> impl Strategy<Value = Object> {
+    select(vec![
+        ("ours", "portcullis.io/ingress-controller"),
+        ("nginx", "k8s.io/ingress-nginx"),
+        ("ours", "other"),
+    ])
+    .prop_map(|(name, controller)| {
+        Object::IngressClass(typed::<IngressClass>(json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+            "metadata": {"name": name}, "spec": {"controller": controller},
+        })))
+    })
+}
+
+/// Two usable key pairs, made once.
+fn key_pairs() -> &'static [(String, String)] {
+    static PAIRS: std::sync::OnceLock<Vec<(String, String)>> = std::sync::OnceLock::new();
+    PAIRS.get_or_init(|| {
+        ["a.test", "*.test"]
+            .map(|name| {
+                let pair = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+                (pair.cert.pem(), pair.signing_key.serialize_pem())
+            })
+            .to_vec()
+    })
+}
+
+fn secrets() -> impl Strategy<Value = Object> {
+    (namespaces(), names("tls"), 0..3_usize).prop_map(|(namespace, name, which)| {
+        let (crt, key) = key_pairs().get(which).cloned().unwrap_or_default();
+        let mut secret: Secret = serde_json::from_value(json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name},
+        }))
+        .unwrap();
+        let bytes = |text: String| k8s_openapi::ByteString(text.into_bytes());
+        secret.data = Some([("tls.crt".to_owned(), bytes(crt)), ("tls.key".to_owned(), bytes(key))].into());
+        Object::Secret(Arc::new(secret))
+    })
+}
+
+fn objects() -> impl Strategy<Value = Object> {
+    prop_oneof![4 => ingresses(), 3 => services(), 3 => slices(), 1 => classes(), 2 => secrets()]
+}
+
+fn some_settings() -> impl Strategy<Value = Settings> {
+    select(vec![None, Some(Dialect::Kubernetes), Some(Dialect::Nginx)])
+        .prop_map(|dialect| Settings { dialect, ..Settings::standalone() })
+}
+
+fn result(store: &ObjectStore, settings: &Settings, memo: &mut Memo) -> (Vec<u8>, Translation) {
+    let translation = translate(store, settings, memo);
+    (translation.model.encode(), translation)
+}
+
+fn assert_equal(a: &(Vec<u8>, Translation), b: &(Vec<u8>, Translation)) {
+    assert_eq!(String::from_utf8_lossy(&a.0), String::from_utf8_lossy(&b.0));
+    assert_eq!(a.1.endpoints, b.1.endpoints);
+    assert_eq!(a.1.report, b.1.report);
+    assert_eq!(a.1.references, b.1.references);
+    assert!(a.1.material.keys().eq(b.1.material.keys()));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn the_order_of_objects_changes_nothing(
+        objects in prop::collection::vec(objects(), 0..24),
+        swaps in prop::collection::vec(any::<(Index, Index)>(), 0..24),
+        settings in some_settings(),
+    ) {
+        // One object for each identity: the last of each, as a store keeps it.
+        let mut unique: Vec<Object> = Vec::new();
+        for object in objects {
+            unique.retain(|known| known.key() != object.key());
+            unique.push(object);
+        }
+        let mut shuffled = unique.clone();
+        for (a, b) in swaps {
+            if !shuffled.is_empty() {
+                let (a, b) = (a.index(shuffled.len()), b.index(shuffled.len()));
+                shuffled.swap(a, b);
+            }
+        }
+        let build = |objects: Vec<Object>| {
+            let mut store = ObjectStore::new();
+            for object in objects {
+                store.apply(ObjectEvent::Applied(object));
+            }
+            result(&store, &settings, &mut Memo::new())
+        };
+        assert_equal(&build(unique), &build(shuffled));
+    }
+
+    #[test]
+    fn a_memo_changes_nothing_and_irrelevant_changes_neither(
+        events in prop::collection::vec((objects(), prop::bool::weighted(0.2)), 1..24),
+        settings in some_settings(),
+    ) {
+        let mut store = ObjectStore::new();
+        let mut memo = Memo::new();
+        let mut before = result(&store, &settings, &mut memo);
+        for (object, delete) in events {
+            let key: ObjectKey = object.key();
+            let event = if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
+            let change = store.apply(event);
+            let kept = result(&store, &settings, &mut memo);
+            assert_equal(&kept, &result(&store, &settings, &mut Memo::new()));
+            if !before.1.references.concern(&change) {
+                assert_equal(&before, &kept);
+            }
+            let only_endpoints = change.keys.iter().all(|key| key.kind == translate::ObjectKind::EndpointSlice);
+            if only_endpoints {
+                prop_assert_eq!(&before.0, &kept.0);
+                if let Some(table) = endpoints_only(&store, &settings, &before.1) {
+                    prop_assert_eq!(table, kept.1.endpoints.clone());
+                }
+            }
+            before = kept;
+        }
+    }
+
+    #[test]
+    fn a_model_survives_its_encoding(
+        objects in prop::collection::vec(objects(), 0..24),
+        settings in some_settings(),
+    ) {
+        let mut store = ObjectStore::new();
+        for object in objects {
+            store.apply(ObjectEvent::Applied(object));
+        }
+        let (encoding, translation) = result(&store, &settings, &mut Memo::new());
+        prop_assert_eq!(model::Model::decode(&encoding).unwrap(), translation.model.clone());
+        for host in translation.model.hosts.values() {
+            let sorted = host.routes.is_sorted_by(|a, b| a.path <= b.path);
+            prop_assert!(host.ordered || sorted);
+        }
+        prop_assert!(translation.endpoints.keys().eq(translation.model.upstreams.keys()));
+    }
+}
