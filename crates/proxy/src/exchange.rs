@@ -308,6 +308,12 @@ impl Relay {
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
         let response = self.response.poll(cx, worker, up, down, u64::MAX)?;
+        if response.is_pending()
+            && self.response.wait == Wait::Source
+            && let Poll::Ready(gone) = down.poll_gone(cx)
+        {
+            return Poll::Ready(Err(gone));
+        }
         if response.is_ready() && (!self.tunnel || self.request.ended) {
             return Poll::Ready(Ok(()));
         }

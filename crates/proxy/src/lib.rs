@@ -20,6 +20,7 @@ mod downstream;
 mod error;
 mod exchange;
 mod handle;
+mod http2;
 mod publish;
 mod registry;
 mod settings;

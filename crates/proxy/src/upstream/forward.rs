@@ -260,7 +260,8 @@ impl Attempt<'_> {
                 UpstreamStream::Http1(stream) => {
                     let upgrade = wants_upgrade(down);
                     let body = request_framing(down.work().head.body);
-                    self.write_head(client, down.work_mut(), body, upgrade);
+                    let key = websocket_key(self.worker, down);
+                    self.write_head(client, down.work_mut(), body, upgrade, key.as_deref());
                     let data = match &first {
                         Some(Piece { place: Place::Own(start), len, .. }) => {
                             down.own().slice(*start, *len)
@@ -272,7 +273,7 @@ impl Attempt<'_> {
                 }
                 UpstreamStream::Http2(stream) => {
                     let body = down.work().head.body;
-                    self.write_head(client, down.work_mut(), body, false);
+                    self.write_head(client, down.work_mut(), body, false, None);
                     let ended = !down.has_body();
                     let data = match &first {
                         Some(Piece { place: Place::Own(start), len, .. }) => {
@@ -302,12 +303,18 @@ impl Attempt<'_> {
         work: &mut Work,
         body: BodyLength,
         upgrade: bool,
+        websocket_key: Option<&str>,
     ) {
         let Work { input, head, out, add, decide, request_id, .. } = work;
         let bytes = input.filled();
         add.clear();
         client.write_forwarded(add, head, bytes, self.identity, request_id);
         add.extend_from_slice(b"CDN-Loop: portcullis\r\n");
+        if let Some(key) = websocket_key {
+            add.extend_from_slice(b"Sec-WebSocket-Key: ");
+            add.extend_from_slice(key.as_bytes());
+            add.extend_from_slice(b"\r\n");
+        }
         out.clear();
         let edits = RequestEdits {
             path_and_query: self.rewritten.then_some(decide.forward.as_bytes()),
@@ -440,6 +447,21 @@ fn wants_upgrade(down: &Downstream<'_>) -> bool {
     let Some(upgrade) = work.head.upgrade else { return false };
     let value = upgrade.of(work.input.filled());
     !down.has_body() && !value.to_ascii_lowercase().starts_with(b"h2c")
+}
+
+/// The key that HTTP/1 wants of a WebSocket that came by HTTP/2 (RFC 8441 section 5.1): sixteen
+/// random bytes in Base64.
+fn websocket_key(worker: &Worker, down: &Downstream<'_>) -> Option<String> {
+    let Downstream::Http2(stream) = down else { return None };
+    if !stream.is_websocket() {
+        return None;
+    }
+    let mut rng = worker.rng.borrow_mut();
+    let mut key: String = (0..21).map(|_| rng.alphanumeric()).collect();
+    // The last character before the padding carries two bits.
+    key.push(rng.choice(['A', 'Q', 'g', 'w']).unwrap_or('A'));
+    key.push_str("==");
+    Some(key)
 }
 
 /// How a request's body is framed on HTTP/1.1.

@@ -23,8 +23,8 @@ const CHUNKED_READ: usize = 64 * 1024;
 /// Buffers of a response, pooled by the worker.
 #[derive(Debug, Default)]
 pub(crate) struct ResponseWork {
-    input: Input,
-    head: ResponseHead,
+    pub(crate) input: Input,
+    pub(crate) head: ResponseHead,
 }
 
 impl ResponseWork {

@@ -1,80 +1,421 @@
-//! stub
+//! HTTP/2 with endpoints: connections shared by the streams of one worker.
+
+use std::cell::Cell;
+use std::future::{Future as _, poll_fn};
+use std::pin::Pin;
+use std::rc::Rc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use h2::{Reason, RecvStream, SendStream};
+use http::uri::{Authority, PathAndQuery, Scheme, Uri};
+use http::{HeaderName, HeaderValue, Request};
+use telemetry::Counter;
+use wire::{BodyLength, HeadLimits, Known, KnownSet, ResponseHead, build_response};
+
 use crate::buffer::Input;
 use crate::error::ProxyError;
-use crate::exchange::{BodySink, BodySource, Piece};
+use crate::exchange::{BodySink, BodySource, Piece, Place};
+use crate::http2::{Gathering, fields_of, fields_of_map, map_to_lines, poll_room, send_piece};
 use crate::registry::ConnectionIdentity;
+use crate::upstream::connect::connect;
+use crate::upstream::http1::ResponseWork;
 use crate::upstream::pool::{InFlight, Local};
 use crate::worker::Worker;
-use std::rc::Rc;
-use std::task::{Context, Poll};
-use std::time::Duration;
-use wire::ResponseHead;
-pub(crate) enum Stream {}
-#[derive(Debug)]
-pub(crate) struct Handle;
+
+/// Streams put on one connection before another is made, whatever the endpoint allows.
+const STREAMS_MAX: u32 = 100;
+
+/// Fields that HTTP/2 says otherwise.
+const OTHERWISE_SAID: KnownSet = KnownSet::of(&[
+    Known::Host,
+    Known::Connection,
+    Known::TransferEncoding,
+    Known::KeepAlive,
+    Known::Upgrade,
+    Known::ProxyConnection,
+]);
+
+/// A connection as its streams share it.
+#[derive(Clone)]
+pub(crate) struct Handle {
+    send: SendRequest<Bytes>,
+    state: Rc<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: Cell<bool>,
+    active: Cell<u32>,
+    /// Sweeps since the last stream ended.
+    idle_sweeps: Cell<u32>,
+}
+
+impl std::fmt::Debug for Handle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Handle").field("state", &self.state).finish_non_exhaustive()
+    }
+}
+
 impl Handle {
+    /// Whether the connection has ended.
     pub(crate) fn is_closed(&self) -> bool {
-        true
+        self.state.closed.get()
+    }
+
+    /// Whether no stream has used it for this many sweeps.
+    pub(crate) fn is_stale(&self, sweeps: u32) -> bool {
+        if self.state.active.get() > 0 {
+            self.state.idle_sweeps.set(0);
+            return false;
+        }
+        self.state.idle_sweeps.set(self.state.idle_sweeps.get() + 1);
+        self.state.idle_sweeps.get() > sweeps
+    }
+
+    fn has_room(&self) -> bool {
+        !self.is_closed() && self.state.active.get() < STREAMS_MAX
     }
 }
+
+/// Counts a stream on its connection while it lives.
+struct Active(Rc<State>);
+
+impl Active {
+    fn new(state: &Rc<State>) -> Self {
+        state.active.set(state.active.get() + 1);
+        state.idle_sweeps.set(0);
+        Self(state.clone())
+    }
+}
+
+impl Drop for Active {
+    fn drop(&mut self) {
+        self.0.active.set(self.0.active.get().saturating_sub(1));
+    }
+}
+
+/// A stream on a connection that has room, or on a new one.
 pub(crate) async fn open(
-    _: &Rc<Worker>,
-    _: &Rc<Local>,
-    _: &ConnectionIdentity,
-    _: InFlight,
-    _: Duration,
+    worker: &Rc<Worker>,
+    local: &Rc<Local>,
+    identity: &ConnectionIdentity,
+    in_flight: InFlight,
+    timeout: Duration,
 ) -> Result<Stream, ProxyError> {
-    Err(ProxyError::NoEndpoint)
+    loop {
+        let known = local.http2.borrow().iter().find(|handle| handle.has_room()).cloned();
+        if let Some(mut handle) = known {
+            let active = Active::new(&handle.state);
+            let ready = poll_fn(|cx| handle.send.poll_ready(cx));
+            match tokio::time::timeout(timeout, ready).await {
+                Ok(Ok(())) => {
+                    worker.metrics.count(Counter::UpstreamRequestsReused);
+                    return Ok(Stream::new(worker, handle.send, identity, in_flight, active));
+                }
+                Ok(Err(_)) => {
+                    handle.state.closed.set(true);
+                    continue;
+                }
+                Err(_) => return Err(ProxyError::UpstreamTimeout),
+            }
+        }
+        // One connects, the others wait for what comes of it.
+        if local.connecting.replace(true) {
+            let connected = local.connected.notified();
+            if tokio::time::timeout(timeout, connected).await.is_err() {
+                return Err(ProxyError::ConnectTimeout);
+            }
+            continue;
+        }
+        let made = make(worker, identity, timeout).await;
+        local.connecting.set(false);
+        local.connected.notify_waiters();
+        let handle = made?;
+        local.http2.borrow_mut().push(handle);
+    }
 }
+
+/// Connects and spawns the task that drives the connection.
+async fn make(
+    worker: &Rc<Worker>,
+    identity: &ConnectionIdentity,
+    timeout: Duration,
+) -> Result<Handle, ProxyError> {
+    let limits = &worker.settings.limits;
+    let transport = connect(worker, identity, timeout).await?;
+    let io = Gathering::new(transport, &[]);
+    let mut builder = Builder::new();
+    builder
+        .enable_push(false)
+        .initial_window_size(limits.http2_stream_window)
+        .initial_connection_window_size(limits.http2_connection_window)
+        .max_send_buffer_size(64 * 1024)
+        .max_header_list_size(u32::try_from(limits.response_head_bytes_max).unwrap_or(u32::MAX));
+    let handshake = builder.handshake::<_, Bytes>(io.clone());
+    let (send, mut connection) = handshake.await.map_err(ProxyError::UpstreamHttp2)?;
+    let state = Rc::new(State::default());
+    let handle = Handle { send, state: state.clone() };
+    tokio::task::spawn_local(async move {
+        let result = poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            if let Poll::Ready(Err(error)) = io.poll_drain(cx) {
+                tracing::debug!(%error, "HTTP/2 connection to an endpoint failed");
+                return Poll::Ready(Ok(()));
+            }
+            polled
+        })
+        .await;
+        if let Err(error) = result {
+            tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
+        }
+        state.closed.set(true);
+    });
+    Ok(handle)
+}
+
+/// A request at an endpoint, and its answer.
+pub(crate) struct Stream {
+    worker: Rc<Worker>,
+    request: SendRequest<Bytes>,
+    authority: String,
+    response: Option<ResponseFuture>,
+    send: Option<SendStream<Bytes>>,
+    body: Option<RecvStream>,
+    body_ended: bool,
+    trailers: Vec<u8>,
+    work: Option<Box<ResponseWork>>,
+    refused: bool,
+    _in_flight: InFlight,
+    _active: Active,
+}
+
 impl Stream {
-    pub(crate) fn poll_head(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        match *self {}
+    fn new(
+        worker: &Rc<Worker>,
+        request: SendRequest<Bytes>,
+        identity: &ConnectionIdentity,
+        in_flight: InFlight,
+        active: Active,
+    ) -> Self {
+        Self {
+            worker: worker.clone(),
+            request,
+            authority: identity.address.to_string(),
+            response: None,
+            send: None,
+            body: None,
+            body_ended: false,
+            trailers: Vec::new(),
+            work: Some(worker.take_response_work()),
+            refused: false,
+            _in_flight: in_flight,
+            _active: active,
+        }
     }
-    pub(crate) fn head(&self) -> (&ResponseHead, &[u8]) {
-        match *self {}
-    }
-    pub(crate) fn first_piece(&mut self) -> Result<Option<Piece>, ProxyError> {
-        match *self {}
-    }
-    pub(crate) fn begin_tunnel(&mut self) {
-        match *self {}
-    }
+
+    /// Whether the endpoint said that it did not begin to process the request.
     pub(crate) fn was_refused(&self) -> bool {
-        match *self {}
+        self.refused
     }
+
+    fn failed(&mut self, error: h2::Error) -> ProxyError {
+        let unprocessed = error.reason() == Some(Reason::REFUSED_STREAM)
+            || (error.is_go_away() && error.reason() == Some(Reason::NO_ERROR));
+        self.refused |= unprocessed && self.body.is_none();
+        ProxyError::UpstreamHttp2(error)
+    }
+
+    fn work(&self) -> &ResponseWork {
+        self.work.as_ref().expect("a stream has its buffers until it is dropped")
+    }
+
+    /// Sends the request. `text` is its head as HTTP/1 text, which was written here.
     pub(crate) fn send_head(
         &mut self,
-        _: &[u8],
-        _: bool,
-        _: bool,
-        _: &[u8],
-        _: Option<&[u8]>,
+        text: &[u8],
+        is_tls: bool,
+        ended: bool,
+        data: &[u8],
+        end: Option<&[u8]>,
     ) -> Result<(), ProxyError> {
-        match *self {}
+        let request = request_of(text, is_tls, &self.authority)
+            .ok_or(ProxyError::Refused(wire::Refusal::TargetForm))?;
+        let sent = self.request.send_request(request, ended);
+        let (response, send) = sent.map_err(|error| self.failed(error))?;
+        self.response = Some(response);
+        self.send = (!ended).then_some(send);
+        if !data.is_empty() || end.is_some() {
+            self.write_piece(data, end)?;
+        }
+        Ok(())
+    }
+
+    fn write_piece(&mut self, data: &[u8], end: Option<&[u8]>) -> Result<(), ProxyError> {
+        let Some(send) = &mut self.send else { return Ok(()) };
+        let sent = send_piece(send, data, end);
+        if end.is_some() {
+            self.send = None;
+        }
+        sent.map_err(|error| self.failed(error))
+    }
+
+    pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+        let Some(response) = &mut self.response else {
+            return Poll::Ready(Err(ProxyError::UpstreamClosed));
+        };
+        if let Poll::Ready(Some(informational)) = response.poll_informational(cx) {
+            let informational = informational.map_err(|error| self.failed(error))?;
+            let (parts, ()) = informational.into_parts();
+            return Poll::Ready(self.take_head(&parts, BodyLength::None));
+        }
+        let answered = ready!(Pin::new(response).poll(cx));
+        let (parts, body) = answered.map_err(|error| self.failed(error))?.into_parts();
+        let ended = body.is_end_stream();
+        self.body = Some(body);
+        self.body_ended = ended;
+        let length = if ended { BodyLength::None } else { BodyLength::Chunked };
+        Poll::Ready(self.take_head(&parts, length))
+    }
+
+    fn take_head(
+        &mut self,
+        parts: &http::response::Parts,
+        body: BodyLength,
+    ) -> Result<(), ProxyError> {
+        let limits = &self.worker.settings.limits;
+        let head_limits = HeadLimits {
+            bytes_max: limits.response_head_bytes_max + 1024,
+            fields_max: limits.response_fields_max,
+            target_bytes_max: 0,
+        };
+        let Some(work) = &mut self.work else { return Err(ProxyError::UpstreamClosed) };
+        let ResponseWork { input, head } = &mut **work;
+        let status = parts.status.as_u16();
+        let fields = fields_of_map(&parts.headers);
+        input
+            .write_with(|out| build_response(out, head, status, fields, body, &head_limits))
+            .map_err(ProxyError::UpstreamMalformed)
+    }
+
+    pub(crate) fn head(&self) -> (&ResponseHead, &[u8]) {
+        let work = self.work();
+        (&work.head, work.input.filled())
+    }
+
+    pub(crate) fn first_piece(&mut self) -> Option<Piece> {
+        self.body_ended.then_some(Piece { place: Place::Scratch, len: 0, ended: true })
     }
 }
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if let Some(send) = &mut self.send {
+            // The answer came first, or nobody wants it any more.
+            send.send_reset(Reason::CANCEL);
+        }
+        if let Some(work) = self.work.take() {
+            self.worker.give_response_work(work);
+        }
+    }
+}
+
+/// A request of HTTP/2 from the head as HTTP/1 text.
+fn request_of(text: &[u8], is_tls: bool, fallback_authority: &str) -> Option<Request<()>> {
+    let line_end = memchr::memchr(b'\n', text)?;
+    let (line, lines) = text.split_at(line_end + 1);
+    let mut words = line.trim_ascii_end().split(|&byte| byte == b' ');
+    let (method, target) = (words.next()?, words.next()?);
+    let mut request = Request::new(());
+    *request.method_mut() = http::Method::from_bytes(method).ok()?;
+    let mut authority = None;
+    for (name, value) in fields_of(lines) {
+        let known = Known::of(name);
+        if known == Known::Host {
+            authority = std::str::from_utf8(value).ok().filter(|text| !text.is_empty());
+        }
+        if OTHERWISE_SAID.contains(known) {
+            continue;
+        }
+        let name = HeaderName::from_bytes(name).ok()?;
+        request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
+    }
+    let mut uri = http::uri::Parts::default();
+    uri.scheme = Some(if is_tls { Scheme::HTTPS } else { Scheme::HTTP });
+    uri.authority = Some(authority.unwrap_or(fallback_authority).parse::<Authority>().ok()?);
+    uri.path_and_query = Some(PathAndQuery::try_from(target).ok()?);
+    *request.uri_mut() = Uri::from_parts(uri).ok()?;
+    *request.version_mut() = http::Version::HTTP_2;
+    Some(request)
+}
+
 impl BodySource for Stream {
-    fn poll_piece(&mut self, _: &mut Context<'_>, _: &mut [u8]) -> Poll<Result<Piece, ProxyError>> {
-        match *self {}
+    fn poll_piece(
+        &mut self,
+        cx: &mut Context<'_>,
+        _: &mut [u8],
+    ) -> Poll<Result<Piece, ProxyError>> {
+        let nothing_more = Piece { place: Place::Scratch, len: 0, ended: true };
+        let Some(body) = &mut self.body else {
+            return Poll::Ready(Err(ProxyError::UpstreamClosed));
+        };
+        if self.body_ended {
+            return Poll::Ready(Ok(nothing_more));
+        }
+        match ready!(body.poll_data(cx)) {
+            Some(Ok(data)) => {
+                let len = data.len();
+                let ended = body.is_end_stream();
+                self.body_ended = ended;
+                Poll::Ready(Ok(Piece { place: Place::Shared(data), len, ended }))
+            }
+            Some(Err(error)) => Poll::Ready(Err(self.failed(error))),
+            None => {
+                let trailers = ready!(body.poll_trailers(cx));
+                let trailers = trailers.map_err(|error| self.failed(error))?;
+                self.trailers = trailers.as_ref().map(map_to_lines).unwrap_or_default();
+                self.body_ended = true;
+                Poll::Ready(Ok(nothing_more))
+            }
+        }
     }
+
     fn own(&self) -> &Input {
-        match *self {}
+        &self.work().input
     }
-    fn release(&mut self, _: &Piece) {
-        match *self {}
+
+    fn release(&mut self, piece: &Piece) {
+        if let Some(body) = &mut self.body {
+            // Fails only for a stream that is gone, which the next poll tells.
+            let _ = body.flow_control().release_capacity(piece.len);
+        }
     }
+
     fn trailers(&self) -> &[u8] {
-        match *self {}
+        &self.trailers
     }
 }
+
 impl BodySink for Stream {
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<usize, ProxyError>> {
-        match *self {}
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ProxyError>> {
+        let Some(send) = &mut self.send else { return Poll::Ready(Ok(usize::MAX)) };
+        let room = ready!(poll_room(send, cx));
+        Poll::Ready(room.map_err(|error| self.failed(error)))
     }
-    fn write(&mut self, _: &mut Context<'_>, _: &[u8], _: Option<&[u8]>) -> Result<(), ProxyError> {
-        match *self {}
+
+    fn write(
+        &mut self,
+        _: &mut Context<'_>,
+        data: &[u8],
+        end: Option<&[u8]>,
+    ) -> Result<(), ProxyError> {
+        self.write_piece(data, end)
     }
+
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        match *self {}
+        // The connection's task writes what was queued.
+        Poll::Ready(Ok(()))
     }
 }

@@ -30,6 +30,9 @@ pub(crate) struct Local {
     idle: RefCell<Vec<Idle>>,
     /// The HTTP/2 connection, shared by streams.
     pub(crate) http2: RefCell<Vec<http2::Handle>>,
+    /// Somebody makes an HTTP/2 connection; the others wait for it.
+    pub(crate) connecting: Cell<bool>,
+    pub(crate) connected: tokio::sync::Notify,
     /// Requests that have not ended.
     pub(crate) in_flight: Cell<u32>,
     /// Stride scheduling: the endpoint with the smallest pass is next.
@@ -66,6 +69,8 @@ impl Pools {
             state: state.clone(),
             idle: RefCell::default(),
             http2: RefCell::default(),
+            connecting: Cell::new(false),
+            connected: tokio::sync::Notify::new(),
             in_flight: Cell::new(0),
             pass: Cell::new(pass),
             drawn: Cell::new(self.draws.get()),
@@ -189,7 +194,8 @@ impl Local {
         if let Some(age) = closed_at {
             self.observe_close(age);
         }
-        self.http2.borrow_mut().retain(|handle| !handle.is_closed());
+        // A sweep of pools comes every five ticks.
+        self.http2.borrow_mut().retain(|handle| !handle.is_closed() && !handle.is_stale(max / 5));
     }
 }
 

@@ -39,12 +39,19 @@ impl UpstreamStream {
 
     /// Payload that arrived together with the head.
     pub(crate) fn first_piece(&mut self) -> Result<Option<Piece>, ProxyError> {
-        each!(self, stream => stream.first_piece())
+        match self {
+            Self::Http1(stream) => stream.first_piece(),
+            Self::Http2(stream) => Ok(stream.first_piece()),
+        }
     }
 
     /// From now on bytes pass as they are.
     pub(crate) fn begin_tunnel(&mut self) {
-        each!(self, stream => stream.begin_tunnel());
+        match self {
+            Self::Http1(stream) => stream.begin_tunnel(),
+            // Only an answer of 101 begins a tunnel, and HTTP/2 has none.
+            Self::Http2(_) => {}
+        }
     }
 }
 
