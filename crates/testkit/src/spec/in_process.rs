@@ -187,6 +187,7 @@ fn claim(
             differs("the certificate", Some(&found), name)
         }
         Item::Field(..)
+        | Item::HasField(_)
         | Item::NoField(_)
         | Item::Seen(..)
         | Item::NotSeen(_)

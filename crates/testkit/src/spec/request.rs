@@ -55,6 +55,8 @@ pub enum Served {
 pub enum Item {
     /// The response has a field with this value.
     Field(String, String),
+    /// The response has a field, whatever its value.
+    HasField(String),
     /// The response has no such field.
     NoField(String),
     /// The endpoint saw a field with this value.
@@ -107,6 +109,9 @@ pub(super) fn parse_requests(text: &str, first: usize) -> Result<Vec<Request>, S
             is_open = false;
         } else if let Some(body) = detail.strip_prefix("< ") {
             request.body.push_str(body);
+        } else if let Some(count) = detail.strip_prefix("@body ") {
+            let count = count.trim().parse().map_err(|_| in_page("no number".to_owned()))?;
+            request.body = "x".repeat(count);
         } else if let Some(name) = detail.strip_prefix("@sni ") {
             request.server_name = Some(name.trim().to_owned());
         } else if let Some((name, value)) = detail.split_once(':') {
@@ -174,8 +179,9 @@ fn request_line(text: &str, line: usize) -> Result<Request, String> {
 }
 
 fn expectation(text: &str) -> Result<Expectation, String> {
-    let mut items = text.split(", ");
+    let mut items = claims(text).into_iter();
     let first = items.next().unwrap_or_default();
+    let first = first.as_str();
     let (status, served) = first.split_once(' ').unwrap_or((first, ""));
     let status = status.parse().map_err(|_| format!("`{first}` begins with no status"))?;
     let names = |separator| served.split(separator).map(|name| name.trim().to_owned()).collect();
@@ -188,9 +194,29 @@ fn expectation(text: &str) -> Result<Expectation, String> {
     Ok(Expectation { status, served, items })
 }
 
+/// Splits at commas; a piece that begins no claim belongs to the value before it.
+fn claims(text: &str) -> Vec<String> {
+    let mut claims: Vec<String> = Vec::new();
+    for piece in text.split(", ") {
+        let is_claim = ["no ", "has ", "not seen "].iter().any(|start| piece.starts_with(start))
+            || piece.split_once(": ").is_some_and(|(name, _)| !name.is_empty());
+        match claims.last_mut() {
+            Some(last) if !is_claim => {
+                last.push_str(", ");
+                last.push_str(piece);
+            }
+            _ => claims.push(piece.to_owned()),
+        }
+    }
+    claims
+}
+
 fn item(text: &str) -> Result<Item, String> {
     if let Some(name) = text.strip_prefix("not seen ") {
         return Ok(Item::NotSeen(name.trim().to_owned()));
+    }
+    if let Some(name) = text.strip_prefix("has ") {
+        return Ok(Item::HasField(name.trim().to_owned()));
     }
     if let Some(name) = text.strip_prefix("no ") {
         return Ok(Item::NoField(name.trim().to_owned()));

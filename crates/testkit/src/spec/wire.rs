@@ -143,6 +143,9 @@ fn claim(answered: &Answered, world: &World, item: &Item) -> Option<String> {
         Item::Field(name, value) => {
             differs(name, answered.field(name).map(ToOwned::to_owned), value)
         }
+        Item::HasField(name) => {
+            answered.field(name).is_none().then(|| format!("{name} is not there"))
+        }
         Item::NoField(name) => {
             answered.field(name).map(|value| format!("{name} is there: {value:?}"))
         }
