@@ -171,10 +171,10 @@ fn cleartext_is_told_by_its_first_byte() {
 
 #[test]
 fn no_more_is_asked_for_than_the_limit() {
-    let large = hello(Some(&extension(21, &[0; 65_000])));
+    let large = hello(Some(&extension(21, &vec![0; 65_000])));
     let bytes = records(&large, 16_384);
     assert!(matches!(peek_client_hello(&bytes), Peek::Hello(_)));
-    let mut endless = records(&[&[1, 0, 0xff, 0xff][..], &[0; 65_000]].concat(), 16_000);
+    let mut endless = records(&[&[1, 0, 0xff, 0xff][..], &vec![0; 65_000]].concat(), 16_000);
     endless.truncate(CLIENT_HELLO_BYTES_MAX - 1);
     assert_eq!(peek_client_hello(&endless), Peek::Partial);
     endless.extend_from_slice(&[0; 2]);

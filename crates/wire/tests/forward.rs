@@ -33,17 +33,17 @@ fn response_edits(body: BodyLength) -> ResponseEdits<'static> {
 }
 
 fn forwarded(bytes: &str, edits: &RequestEdits<'_>) -> String {
-    let head = request(bytes.as_bytes()).unwrap();
+    let head = request(bytes.as_bytes()).expect("a sound request");
     let mut out = Vec::new();
     write_request(&mut out, bytes.as_bytes(), &head, edits);
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("text")
 }
 
 fn answered(bytes: &str, method: Method, edits: &ResponseEdits<'_>) -> String {
-    let head = response(bytes.as_bytes(), method).unwrap();
+    let head = response(bytes.as_bytes(), method).expect("a sound response");
     let mut out = Vec::new();
     write_response(&mut out, bytes.as_bytes(), &head, edits);
-    String::from_utf8(out).unwrap()
+    String::from_utf8(out).expect("text")
 }
 
 #[test]

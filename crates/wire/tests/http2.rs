@@ -10,7 +10,7 @@ use wire::{
 
 type Fields<'a> = &'a [(&'a str, &'a str)];
 
-fn bytes<'a>(fields: Fields<'a>) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
+fn bytes(fields: Fields<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
     fields.iter().map(|(name, value)| (name.as_bytes(), value.as_bytes()))
 }
 
@@ -32,7 +32,7 @@ fn built(
         body,
         &LIMITS,
     )?;
-    Ok((String::from_utf8(out).unwrap(), head))
+    Ok((String::from_utf8(out).expect("text"), head))
 }
 
 fn refused(authority: Option<&str>, fields: Fields<'_>, body: BodyLength) -> Option<Refusal> {
@@ -240,7 +240,7 @@ fn answer(
 ) -> Result<(String, ResponseHead), Refusal> {
     let (mut out, mut head) = (b"old".to_vec(), ResponseHead::default());
     build_response(&mut out, &mut head, status, bytes(fields), body, &LIMITS)?;
-    Ok((String::from_utf8(out).unwrap(), head))
+    Ok((String::from_utf8(out).expect("text"), head))
 }
 
 #[test]

@@ -9,7 +9,7 @@ use wire::{BodyLength, Known, Method, Parse, Refusal, RequestHead, Target, Versi
 fn parts(bytes: &[u8]) -> [String; 4] {
     let head = request(bytes).unwrap_or_else(|refusal| panic!("{}: {refusal}", shown(bytes)));
     assert_eq!(head.bytes, bytes.len());
-    let text = |span: wire::Span| String::from_utf8(span.of(bytes).to_vec()).unwrap();
+    let text = |span: wire::Span| String::from_utf8(span.of(bytes).to_vec()).expect("text");
     assert_eq!(text(head.path_and_query), text(head.path) + &text(head.query));
     let authority = head.authority.map_or("none".into(), text);
     [text(head.method_text), text(head.path), text(head.query), authority]
