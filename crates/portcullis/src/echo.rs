@@ -14,10 +14,10 @@ mod websocket;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::oneshot;
+
+use crate::control::Control;
 
 pub use answer::Received;
 
@@ -28,8 +28,7 @@ const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 #[derive(Debug)]
 pub struct Echo {
     addresses: Vec<SocketAddr>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    _control: Control,
 }
 
 impl Echo {
@@ -38,19 +37,12 @@ impl Echo {
         let listeners = addresses.iter().map(bind).collect::<io::Result<Vec<_>>>()?;
         let bound =
             listeners.iter().map(std::net::TcpListener::local_addr).collect::<Result<_, _>>()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (stop, stopped) = oneshot::channel();
+        let control = Control::start(&format!("echo-{name}"))?;
         let name: Arc<str> = name.into();
-        let thread = std::thread::Builder::new().name(format!("echo-{name}")).spawn(move || {
-            runtime.block_on(async {
-                for listener in listeners {
-                    tokio::spawn(accept(listener, Arc::clone(&name)));
-                }
-                // An error means that the handle is gone, which is the other way to say stop.
-                let _ = stopped.await;
-            });
-        })?;
-        Ok(Self { addresses: bound, stop: Some(stop), thread: Some(thread) })
+        for listener in listeners {
+            control.handle().spawn(accept(listener, Arc::clone(&name)));
+        }
+        Ok(Self { addresses: bound, _control: control })
     }
 
     /// The addresses bound, in the order given.
@@ -64,17 +56,6 @@ impl Echo {
     /// When it was started without an address.
     pub fn address(&self) -> SocketAddr {
         self.addresses[0]
-    }
-}
-
-impl Drop for Echo {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
-        }
     }
 }
 

@@ -4,7 +4,11 @@
 
 pub mod admin;
 pub mod cli;
+pub mod control;
+mod demo;
 pub mod echo;
 pub mod machine;
+pub mod run;
 pub mod settings;
 pub mod signals;
+mod wiring;

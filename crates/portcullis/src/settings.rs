@@ -10,16 +10,19 @@ pub mod reference;
 pub mod suggest;
 pub mod value;
 
+pub use layer::SettingsError;
+
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
 
-use layer::{Layers, SettingsError, not_one, unreadable};
+use layer::{Layers, not_one, unreadable};
+use translate::EndpointOverride;
 use value::{
-    AccessLog, Auto, Dialect, EndpointOverride, ExternalNames, Format, HttpPath, LogLevel,
-    NamespacedName, OrOff, ServicePort, Size, Value,
+    AccessLog, Auto, Dialect, ExternalNames, Format, HttpPath, LogLevel, NamespacedName, OrOff,
+    ServicePort, Size, Value,
 };
 
 /// A heading in the help and on the reference page.

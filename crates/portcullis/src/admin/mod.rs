@@ -1,6 +1,6 @@
 //! The admin listener: health, readiness, metrics and the compiled configuration, read-only.
 //!
-//! It runs on a thread of its own, beside the workers. Everything about it is bounded: connections,
+//! It runs on the control runtime, beside the workers. Everything about it is bounded: connections,
 //! the time and size of a request, one request a connection. It answers GET and HEAD alone, and only
 //! requests whose `Host` names this machine.
 
@@ -13,7 +13,6 @@ use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +22,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
+
+use crate::control::Control;
 
 /// Connections served at once; more wait to be accepted.
 const CONNECTIONS_MAX: usize = 64;
@@ -104,9 +105,8 @@ impl Admin {
         &self.addresses
     }
 
-    /// Serves on a thread of its own, until the answer is dropped.
-    pub fn serve(self, facts: Arc<dyn Facts>) -> io::Result<Serving> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    /// Serves on the control runtime for as long as that lives.
+    pub fn serve(self, facts: Arc<dyn Facts>, control: &Control) {
         let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
         let shared = Arc::new(Shared {
             facts,
@@ -114,42 +114,8 @@ impl Admin {
             snapshots: Semaphore::new(SNAPSHOTS_MAX),
             machine,
         });
-        let (stop, stopped) = oneshot::channel();
-        let thread = std::thread::Builder::new().name("admin".to_owned()).spawn(move || {
-            runtime.block_on(async {
-                for listener in self.listeners {
-                    tokio::spawn(accept(listener, Arc::clone(&shared)));
-                }
-                // An error means that the handle is gone, which is the other way to say stop.
-                let _ = stopped.await;
-            });
-        })?;
-        Ok(Serving { addresses: self.addresses, stop: Some(stop), thread: Some(thread) })
-    }
-}
-
-/// The running admin listener; it stops when dropped.
-#[derive(Debug)]
-pub struct Serving {
-    addresses: Vec<SocketAddr>,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Serving {
-    /// The addresses that are bound.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
-    }
-}
-
-impl Drop for Serving {
-    fn drop(&mut self) {
-        if let Some(stop) = self.stop.take() {
-            let _ = stop.send(());
-        }
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        for listener in self.listeners {
+            control.handle().spawn(accept(listener, Arc::clone(&shared)));
         }
     }
 }

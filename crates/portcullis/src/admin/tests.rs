@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Admin, Facts, Readiness, Serving};
+use super::{Admin, Facts, Readiness};
+use crate::control::Control;
 
 #[derive(Default)]
 struct Fake {
@@ -33,16 +34,18 @@ impl Facts for Fake {
 struct Running {
     facts: Arc<Fake>,
     address: SocketAddr,
-    _serving: Serving,
+    _control: Control,
 }
 
 fn start() -> Running {
     let (admin, failures) = Admin::bind(&[([127, 0, 0, 1], 0).into()]);
     assert!(failures.is_empty());
+    let address = admin.addresses()[0];
     let facts = Arc::new(Fake::default());
+    let control = Control::start("admin").unwrap();
     let shown: Arc<Fake> = Arc::clone(&facts);
-    let serving = admin.serve(shown).unwrap();
-    Running { facts, address: serving.addresses()[0], _serving: serving }
+    admin.serve(shown, &control);
+    Running { facts, address, _control: control }
 }
 
 fn raw(address: SocketAddr, request: &str) -> String {

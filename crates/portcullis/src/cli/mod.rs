@@ -3,11 +3,18 @@
 //! Exit codes are 0 for success, 1 where something was found (errors in manifests, an expectation
 //! that does not hold), 2 where the command could not be understood or carried out.
 
+mod demo;
 mod echo;
+mod explain;
 mod flags;
-pub mod paint;
+mod lint;
+pub(crate) mod paint;
+mod reading;
 mod reference;
-pub mod render;
+mod render;
+mod routes;
+mod run;
+mod table;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -42,6 +49,11 @@ Examples:
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Run(run::RunArguments),
+    Demo(demo::DemoArguments),
+    Lint(lint::LintArguments),
+    Routes(routes::RoutesArguments),
+    Explain(explain::ExplainArguments),
     Echo(echo::EchoArguments),
     /// Write a shell's completion script to standard output.
     #[command(hide = true)]
@@ -112,6 +124,11 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 impl Command {
     fn run(self) -> Result<ExitCode, Failure> {
         match self {
+            Self::Run(arguments) => arguments.run(),
+            Self::Demo(arguments) => arguments.run(),
+            Self::Lint(arguments) => arguments.run(),
+            Self::Routes(arguments) => arguments.run(),
+            Self::Explain(arguments) => arguments.run(),
             Self::Echo(arguments) => arguments.run(),
             Self::Completions { shell } => {
                 let mut script = Vec::new();

@@ -114,12 +114,12 @@ fn mark_width(line: &str, before: usize) -> usize {
 }
 
 /// The last line: how much of what.
-pub fn summary(report: &[Located<'_>], objects: usize, files: usize, paint: Paint) -> String {
+pub fn summary(report: &[Located<'_>], objects: usize, paint: Paint) -> String {
     let count = |severity| report.iter().filter(|l| l.diagnostic.severity == severity).count();
     let errors = count(Severity::Error);
     let warnings = count(Severity::Warning);
     let infos = count(Severity::Info);
-    let what = format!("{} in {}", plural(objects, "object"), plural(files, "file"));
+    let what = plural(objects, "object");
     if errors + warnings + infos == 0 {
         return format!("{}: nothing to remark about {what}", paint.tone(Tone::Good, "ok"));
     }
@@ -272,8 +272,8 @@ error[service-not-found]: x\\u{1b}[2J
     fn the_summary_counts() {
         let error = diagnostic();
         let located = Located { diagnostic: &error, place: None, excerpt: None };
-        assert_eq!(summary(&[located], 3, 1, Paint::OFF), "1 error about 3 objects in 1 file");
-        let good = summary(&[], 1, 2, Paint::OFF);
-        assert_eq!(good, "ok: nothing to remark about 1 object in 2 files");
+        assert_eq!(summary(&[located], 3, Paint::OFF), "1 error about 3 objects");
+        let good = summary(&[], 1, Paint::OFF);
+        assert_eq!(good, "ok: nothing to remark about 1 object");
     }
 }

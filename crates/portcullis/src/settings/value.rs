@@ -8,6 +8,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use translate::EndpointOverride;
 
 /// A type that a setting's text can be read into.
 pub trait Value: Sized {
@@ -245,32 +246,13 @@ impl Value for ServicePort {
     }
 }
 
-/// `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for every Service without endpoints.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct EndpointOverride {
-    /// Whose endpoints; `None` for every Service that no manifest gives any.
-    pub service: Option<NamespacedName>,
-    /// Which of its ports, by number or name; every port when absent.
-    pub port: Option<String>,
-    /// Where requests go.
-    pub address: SocketAddr,
-}
-
 impl Value for EndpointOverride {
     fn parse(text: &str) -> Result<Self, String> {
-        const FORM: &str = "is not NAMESPACE/SERVICE[:PORT]=ADDRESS, such as shop/web=127.0.0.1:3000 or *=127.0.0.1:3000";
-        let (target, address) = text.split_once('=').ok_or(FORM)?;
-        let address = SocketAddr::parse(address).map_err(|_| FORM)?;
-        if target == "*" {
-            return Ok(Self { service: None, port: None, address });
-        }
-        let (service, port) = match target.split_once(':') {
-            Some((service, port)) if is_name(port) => (service, Some(port.to_owned())),
-            Some(_) => return Err(FORM.into()),
-            None => (target, None),
-        };
-        let service = Some(NamespacedName::parse(service).map_err(|_| FORM)?);
-        Ok(Self { service, port, address })
+        text.parse().map_err(|_| {
+            "is not NAMESPACE/SERVICE[:PORT]=ADDRESS, such as shop/web=127.0.0.1:3000 or \
+             *=127.0.0.1:3000"
+                .to_owned()
+        })
     }
 }
 
@@ -388,18 +370,9 @@ mod tests {
 
     #[test]
     fn an_endpoint_names_a_service_or_all() {
-        assert_eq!(
-            EndpointOverride::parse("shop/web:http=127.0.0.1:3000"),
-            Ok(EndpointOverride {
-                service: Some(NamespacedName { namespace: "shop".into(), name: "web".into() }),
-                port: Some("http".into()),
-                address: ([127, 0, 0, 1], 3000).into(),
-            })
-        );
-        assert_eq!(
-            EndpointOverride::parse("*=[::1]:3000").map(|e| (e.service, e.address.port())),
-            Ok((None, 3000))
-        );
+        for right in ["shop/web:http=127.0.0.1:3000", "shop/web=127.0.0.1:1", "*=[::1]:3000"] {
+            assert_eq!(EndpointOverride::parse(right).map(|e| e.to_string()), Ok(right.to_owned()));
+        }
         for wrong in ["web=127.0.0.1:3000", "a/b", "a/b=localhost:1", "a/b:=127.0.0.1:1"] {
             assert!(EndpointOverride::parse(wrong).is_err(), "{wrong}");
         }

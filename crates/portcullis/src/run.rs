@@ -1,0 +1,384 @@
+//! The gateway: settings in, everything wired, served, drained, stopped.
+//!
+//! ```text
+//! directory ─► controller ─► publish ─► proxy (workers)
+//!                    └─────► report ──► process log, metrics, /snapshot
+//! control runtime ─► admin, names
+//! ```
+
+mod report;
+mod snapshot;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use controller::{Change, Controller, ControllerSettings};
+use model::{Diagnostic, ListenerId, ListenerProtocol, Report};
+use proxy::{Phase, Proxy};
+use telemetry::Telemetry;
+use translate::Translation;
+
+use crate::admin::{self, Admin, Readiness};
+use crate::control::Control;
+use crate::machine;
+use crate::settings::{Settings, SettingsError};
+use crate::signals::{Signals, Wish};
+use crate::wiring;
+
+/// Why the gateway did not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// A setting that only the attempt showed to be wrong.
+    Settings(SettingsError),
+    /// No manifests were named.
+    NoManifests,
+    /// A path of manifests does not exist, or a thread could not be made.
+    Controller(io::Error),
+    /// The workers could not be started.
+    Proxy(proxy::StartError),
+    /// The control runtime could not be started.
+    Control(io::Error),
+    /// Not one address could be bound.
+    NothingBound(Vec<String>),
+    /// The first configuration did not come to be.
+    NothingPublished,
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Settings(error) => error.fmt(f),
+            Self::NoManifests => f.write_str(
+                "no manifests to serve\n  help: name a directory, a file or `-` with --manifests, \
+                 or see `portcullis demo`",
+            ),
+            Self::Controller(error) => error.fmt(f),
+            Self::Proxy(error) => error.fmt(f),
+            Self::Control(error) => write!(f, "the control runtime cannot be started: {error}"),
+            Self::NothingBound(failures) => {
+                f.write_str("no address could be bound")?;
+                failures.iter().try_for_each(|failure| write!(f, "\n  {failure}"))?;
+                f.write_str("\n  help: free them, or choose others with --http and --https")
+            }
+            Self::NothingPublished => f.write_str("the first configuration could not be built"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// What is observed from outside while the gateway runs.
+struct Shared {
+    proxy: Proxy,
+    telemetry: Arc<Telemetry>,
+    /// Filled by each publication.
+    bound: ArcSwap<Bound>,
+    report: ArcSwap<Report>,
+    is_published: AtomicBool,
+    is_leaving: AtomicBool,
+}
+
+/// What the last publication bound, and what not.
+#[derive(Debug, Default)]
+struct Bound {
+    listeners: Vec<(ListenerId, SocketAddr)>,
+    failures: Vec<(ListenerId, String)>,
+}
+
+/// A running gateway.
+pub struct Gateway {
+    shared: Arc<Shared>,
+    /// Dropped in order: no build any more, then no admin.
+    controller: Option<Controller>,
+    control: Control,
+    admin: Vec<SocketAddr>,
+}
+
+impl fmt::Debug for Gateway {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Gateway").field("addresses", &self.addresses()).finish_non_exhaustive()
+    }
+}
+
+impl Gateway {
+    /// Starts everything; when this returns, the first configuration is served.
+    pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        if settings.manifests.is_empty() {
+            return Err(StartError::NoManifests);
+        }
+        let mut settings = settings.clone();
+        wiring::settle_ports(&mut settings).map_err(StartError::Controller)?;
+        let open_files = machine::raise_open_files();
+        let (workers, why) = wiring::workers(&settings);
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            workers,
+            workers_because = why,
+            open_files,
+            "starting"
+        );
+        let telemetry = wiring::telemetry(&settings, workers).map_err(StartError::Settings)?;
+        let telemetry = Telemetry::new(telemetry);
+        let control = Control::start("control").map_err(StartError::Control)?;
+        let proxy = proxy::start(wiring::proxy(&settings, workers, open_files), &telemetry)
+            .map_err(StartError::Proxy)?;
+        let shared = Arc::new(Shared {
+            proxy,
+            telemetry: Arc::clone(&telemetry),
+            bound: ArcSwap::default(),
+            report: ArcSwap::default(),
+            is_published: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
+        });
+        let admin = start_admin(&settings, &shared, &control);
+        let controller = start_controller(&settings, &shared, &control)?;
+        let gateway = Self { shared, controller: Some(controller), control, admin };
+        gateway.wait_until_served()?;
+        gateway.tell_start();
+        Ok(gateway)
+    }
+
+    /// Waits for the first configuration; an error when it cannot be served anywhere.
+    fn wait_until_served(&self) -> Result<(), StartError> {
+        let controller = self.controller.as_ref().ok_or(StartError::NothingPublished)?;
+        // Reading may take as long as it takes; a directory is not infinite.
+        while !controller.wait_first_publish(Duration::from_secs(1)) {
+            if self.shared.is_leaving.load(Ordering::Relaxed) {
+                return Err(StartError::NothingPublished);
+            }
+        }
+        let bound = self.shared.bound.load();
+        if bound.listeners.is_empty() && !bound.failures.is_empty() {
+            let failures = bound.failures.iter().map(|(id, error)| format!("{id}: {error}"));
+            return Err(StartError::NothingBound(failures.collect()));
+        }
+        Ok(())
+    }
+
+    fn tell_start(&self) {
+        for (id, address) in &self.shared.bound.load().listeners {
+            let scheme = scheme(id.protocol);
+            tracing::info!(address = %format_args!("{scheme}://{address}"), "listening");
+        }
+        for address in &self.admin {
+            tracing::info!(address = %format_args!("http://{address}"), "admin listening");
+        }
+        let snapshot = self.shared.proxy.snapshot();
+        tracing::info!(
+            generation = %snapshot.generation(),
+            hosts = snapshot.model().hosts.len(),
+            routes = snapshot.model().hosts.values().map(|host| host.routes.len()).sum::<usize>(),
+            "serving"
+        );
+    }
+
+    /// Every address that is bound, with its protocol.
+    pub fn addresses(&self) -> Vec<(ListenerProtocol, SocketAddr)> {
+        let bound = self.shared.bound.load();
+        bound.listeners.iter().map(|(id, address)| (id.protocol, *address)).collect()
+    }
+
+    /// The first address that speaks this protocol.
+    pub fn address(&self, protocol: ListenerProtocol) -> Option<SocketAddr> {
+        self.addresses().into_iter().find(|(p, _)| *p == protocol).map(|(_, address)| address)
+    }
+
+    /// The addresses of the admin listener.
+    pub fn admin_addresses(&self) -> &[SocketAddr] {
+        &self.admin
+    }
+
+    /// The generation that is served.
+    pub fn generation(&self) -> model::Generation {
+        self.shared.proxy.snapshot().generation()
+    }
+
+    /// All that is said about the objects now.
+    pub fn report(&self) -> Arc<Report> {
+        self.shared.report.load_full()
+    }
+
+    /// Lets readiness fail; everything is still accepted.
+    pub fn leave(&self) {
+        self.shared.is_leaving.store(true, Ordering::Relaxed);
+        self.shared.proxy.leave();
+    }
+
+    /// Accepts nothing more, and waits for what is in flight; answers how many connections are left
+    /// after `timeout`.
+    pub fn drain(&self, timeout: Duration) -> usize {
+        self.leave();
+        self.shared.proxy.drain();
+        self.shared.proxy.wait_drained(timeout)
+    }
+
+    /// Cuts what is left, and ends every thread.
+    pub fn stop(mut self) {
+        self.leave();
+        drop(self.controller.take());
+        self.shared.proxy.stop();
+        // What was logged last is written before the process ends.
+        self.shared.telemetry.flush(Duration::from_secs(2));
+    }
+}
+
+fn scheme(protocol: ListenerProtocol) -> &'static str {
+    match protocol {
+        ListenerProtocol::Http => "http",
+        ListenerProtocol::Https => "https",
+    }
+}
+
+/// Binds and serves what can be bound of the admin addresses; the others are told.
+fn start_admin(settings: &Settings, shared: &Arc<Shared>, control: &Control) -> Vec<SocketAddr> {
+    let (admin, failures) = Admin::bind(&Settings::addresses(&settings.admin));
+    for (address, error) in failures {
+        tracing::error!(
+            %address,
+            %error,
+            "admin listener not bound: free the address, or choose another with --admin"
+        );
+    }
+    let bound = admin.addresses().to_vec();
+    admin.serve(Arc::clone(shared) as Arc<dyn admin::Facts>, control);
+    bound
+}
+
+fn start_controller(
+    settings: &Settings,
+    shared: &Arc<Shared>,
+    control: &Control,
+) -> Result<Controller, StartError> {
+    let controller = ControllerSettings {
+        paths: settings.manifests.iter().map(PathBuf::from).collect(),
+        translation: wiring::translation(settings),
+        runtime: Some(control.handle().clone()),
+    };
+    let publisher = Arc::clone(shared);
+    let publish =
+        move |translation: &Translation, change: Change| publisher.publish(translation, change);
+    let reporter = Arc::clone(shared);
+    let tell = move |report: &Report| reporter.tell(report);
+    let telemetry = Arc::clone(&shared.telemetry);
+    controller::start(controller, telemetry, Box::new(publish), Box::new(tell))
+        .map_err(StartError::Controller)
+}
+
+impl Shared {
+    /// Has the proxy serve a translation; what cannot be bound is a diagnostic.
+    fn publish(&self, translation: &Translation, change: Change) -> Vec<Diagnostic> {
+        match change {
+            Change::EndpointsOnly => {
+                self.proxy.replace_endpoints(&translation.endpoints);
+                Vec::new()
+            }
+            Change::Full | Change::CertificatesOnly => {
+                let Translation { model, endpoints, material, .. } = translation;
+                let outcome = self.proxy.publish(model, endpoints, material);
+                let failures: Vec<(ListenerId, String)> =
+                    outcome.failed.iter().map(|(id, error)| (*id, error.to_string())).collect();
+                let diagnostics =
+                    failures.iter().map(|(id, error)| report::not_bound(id, error)).collect();
+                self.bound.store(Arc::new(Bound { listeners: outcome.bound, failures }));
+                self.is_published.store(true, Ordering::Release);
+                diagnostics
+            }
+        }
+    }
+
+    /// Logs what is new in a report, and keeps it for `/snapshot`.
+    fn tell(&self, report: &Report) {
+        report::log_news(&self.report.load(), report);
+        self.report.store(Arc::new(report.clone()));
+    }
+}
+
+impl admin::Facts for Shared {
+    fn readiness(&self) -> Readiness {
+        if self.is_leaving.load(Ordering::Relaxed) || self.proxy.phase() != Phase::Serving {
+            return Readiness::NotReady("the gateway is draining");
+        }
+        if !self.is_published.load(Ordering::Acquire) {
+            return Readiness::NotReady("no configuration is served yet");
+        }
+        if self.bound.load().listeners.is_empty() {
+            return Readiness::NotReady("no listener is bound");
+        }
+        Readiness::Ready
+    }
+
+    fn metrics(&self) -> String {
+        self.telemetry.render_prometheus()
+    }
+
+    fn snapshot(&self) -> Vec<u8> {
+        snapshot::document(
+            &self.proxy.snapshot(),
+            &self.bound.load().listeners,
+            &self.report.load(),
+        )
+    }
+}
+
+/// `portcullis run`: serves until told to end; then drains as the settings say.
+pub fn run(settings: &Settings) -> Result<ExitCode, StartError> {
+    wiring::process_log(settings);
+    // Before anything else, so that a signal during the start ends the start.
+    let control = Control::start("signals").map_err(StartError::Control)?;
+    let signals =
+        control.handle().block_on(async { Signals::listen() }).map_err(StartError::Control)?;
+    let gateway = Gateway::start(settings)?;
+    Ok(serve_until_told(gateway, signals, &control, settings))
+}
+
+/// Waits for a signal, drains, and stops. A second signal ends at once.
+pub(crate) fn serve_until_told(
+    gateway: Gateway,
+    mut signals: Signals,
+    control: &Control,
+    settings: &Settings,
+) -> ExitCode {
+    let handle = control.handle();
+    while handle.block_on(signals.next()) == Wish::Reopen {
+        gateway.shared.telemetry.reopen_access_log();
+        tracing::info!("access log opened anew");
+    }
+    gateway.leave();
+    let second = async move { while signals.next().await != Wish::End {} };
+    let second = handle.spawn(second);
+    let is_told_again = || second.is_finished();
+    if !settings.drain_delay.is_zero() {
+        tracing::info!(delay = ?settings.drain_delay, "leaving: readiness fails, all is accepted");
+        wait(settings.drain_delay, is_told_again);
+    }
+    let connections = gateway.shared.proxy.connections();
+    tracing::info!(connections, timeout = ?settings.drain_timeout, "draining");
+    gateway.shared.proxy.drain();
+    wait(settings.drain_timeout, || is_told_again() || gateway.shared.proxy.connections() == 0);
+    let left = gateway.shared.proxy.connections();
+    if left > 0 {
+        let why = if is_told_again() { "told again" } else { "the drain timeout has passed" };
+        tracing::warn!(connections = left, why, "cutting what is left");
+    }
+    gateway.stop();
+    tracing::info!("ended");
+    ExitCode::SUCCESS
+}
+
+/// Waits until `is_over`, at most this long.
+fn wait(most: Duration, is_over: impl Fn() -> bool) {
+    const STEP: Duration = Duration::from_millis(20);
+    let mut left = most;
+    while !left.is_zero() && !is_over() {
+        let step = left.min(STEP);
+        std::thread::sleep(step);
+        left -= step;
+    }
+}

@@ -1,0 +1,255 @@
+//! From our settings to those of each room: translation, proxy, telemetry, process log.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use model::{Listener, ListenerProtocol};
+use proxy::{Limits, ProxySettings};
+use telemetry::{LogTarget, TelemetrySettings};
+
+use crate::machine::Cpus;
+use crate::settings::value::{AccessLog, Dialect, ExternalNames, Format, LogLevel, OrOff, Size};
+use crate::settings::{Settings, SettingsError};
+
+/// Share of the limit on open files that client connections may take, in percent. The rest is for
+/// connections to endpoints, logs and listeners.
+const CONNECTIONS_PERCENT: u64 = 80;
+
+/// The listeners of the settings, with the ports that clients see.
+pub(crate) fn listeners(settings: &Settings) -> Vec<Listener> {
+    let https = Settings::addresses(&settings.https);
+    let public_http = settings.public_http_port.set().map(std::num::NonZeroU16::get);
+    let public_https = settings.public_https_port.set().map(std::num::NonZeroU16::get);
+    let cleartext = Settings::addresses(&settings.http).into_iter().map(|address| {
+        // The HTTPS listener of the same address family and host, where there is one.
+        let beside = https.iter().find(|other| other.ip() == address.ip()).or(https.first());
+        Listener {
+            address,
+            protocol: ListenerProtocol::Http,
+            public_port: public_http,
+            redirect_port: beside.map(|beside| public_https.unwrap_or(beside.port())),
+        }
+    });
+    let tls = https.iter().map(|&address| Listener {
+        address,
+        protocol: ListenerProtocol::Https,
+        public_port: public_https,
+        redirect_port: Some(public_https.unwrap_or(address.port())),
+    });
+    cleartext.chain(tls).collect()
+}
+
+/// Replaces port 0 by a free port: redirects must name the port before anything is bound.
+///
+/// Between the look and the binding another program may take the port; then binding says so.
+pub(crate) fn settle_ports(settings: &mut Settings) -> io::Result<()> {
+    for address in settings.http.iter_mut().chain(&mut settings.https) {
+        if let OrOff::At(address) = address
+            && address.port() == 0
+        {
+            address.set_port(free_port(*address)?);
+        }
+    }
+    Ok(())
+}
+
+fn free_port(address: SocketAddr) -> io::Result<u16> {
+    Ok(TcpListener::bind(address)?.local_addr()?.port())
+}
+
+/// What translation depends on.
+pub(crate) fn translation(settings: &Settings) -> translate::Settings {
+    translate::Settings {
+        listeners: listeners(settings),
+        controller_names: settings.controller_name.clone(),
+        ingress_classes: settings.ingress_class.clone(),
+        watch_without_class: settings.watch_ingress_without_class,
+        dialect: match settings.dialect {
+            Dialect::Auto => None,
+            Dialect::Kubernetes => Some(translate::Dialect::Kubernetes),
+            Dialect::Nginx => Some(translate::Dialect::Nginx),
+        },
+        endpoint_overrides: settings.endpoint.clone(),
+        external_name: Some(match settings.external_name {
+            ExternalNames::Off => translate::ExternalNamePolicy::Off,
+            ExternalNames::Public => translate::ExternalNamePolicy::Public,
+            ExternalNames::Any => translate::ExternalNamePolicy::Any,
+        }),
+        default_certificate: settings.default_tls_secret.at().map(|s| (s.namespace, s.name)),
+        ..translate::Settings::standalone()
+    }
+}
+
+/// Seconds since the epoch, for commands that look once.
+pub(crate) fn seconds_now() -> Option<i64> {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
+}
+
+/// Threads that serve, and in words why so many.
+pub(crate) fn workers(settings: &Settings) -> (usize, String) {
+    match settings.workers.set() {
+        Some(workers) => (workers.get(), "as set".to_owned()),
+        None => {
+            let cpus = Cpus::read();
+            (cpus.workers(), cpus.to_string())
+        }
+    }
+}
+
+/// What the proxy is started with.
+pub(crate) fn proxy(settings: &Settings, workers: usize, open_files: u64) -> ProxySettings {
+    ProxySettings {
+        workers,
+        trusted_proxies: settings.trusted_proxies.clone(),
+        health_path: settings.health_path.at().map(|path| path.0),
+        retry_reused: settings.retry_reused,
+        limits: limits(settings, open_files),
+        ..ProxySettings::default()
+    }
+}
+
+fn limits(settings: &Settings, open_files: u64) -> Limits {
+    let automatic = open_files.saturating_mul(CONNECTIONS_PERCENT) / 100;
+    Limits {
+        head_bytes_max: bytes(settings.request_head_bytes_max),
+        head_fields_max: settings.request_fields_max.get() as usize,
+        target_bytes_max: bytes(settings.request_target_bytes_max),
+        head_timeout: settings.request_head_timeout,
+        body_idle_timeout: settings.body_idle_timeout,
+        body_rate_min: settings.body_rate_min.at().map_or(0, |rate| rate.0),
+        body_bytes_max: settings.request_body_bytes_max.at().map(|size| size.0),
+        trailer_bytes_max: bytes(settings.trailer_bytes_max),
+        keep_alive_timeout: settings.keepalive_timeout,
+        requests_per_connection_max: settings.connection_requests_max.get().into(),
+        connection_age_max: settings.connection_age_max,
+        write_idle_timeout: settings.write_idle_timeout,
+        handshake_timeout: settings.handshake_timeout,
+        connections_max: settings.connections_max.set().map_or_else(
+            || usize::try_from(automatic).unwrap_or(usize::MAX).max(1),
+            NonZeroUsize::get,
+        ),
+        http2_streams_max: settings.http2_streams_max.get(),
+        http2_stream_window: window(settings.http2_stream_window),
+        http2_connection_window: window(settings.http2_connection_window),
+        http2_resets_max: settings.http2_resets_max.get(),
+        http2_send_buffer_max: bytes(settings.http2_send_buffer_max),
+        connect_timeout: settings.connect_timeout,
+        response_timeout: settings.response_timeout,
+        response_head_bytes_max: bytes(settings.response_head_bytes_max),
+        response_fields_max: settings.response_fields_max.get() as usize,
+        informational_max: settings.informational_max.get(),
+        upstream_idle_max: settings.upstream_idle_max as usize,
+        upstream_idle_timeout: settings.upstream_idle_timeout,
+        tunnel_idle_timeout: settings.tunnel_idle_timeout,
+        loop_max: settings.loop_max.get(),
+    }
+}
+
+fn bytes(size: Size) -> usize {
+    usize::try_from(size.0).unwrap_or(usize::MAX)
+}
+
+/// A flow-control window; the settings were checked to be at most 2^31 - 1.
+fn window(size: Size) -> u32 {
+    u32::try_from(size.0).unwrap_or(u32::MAX >> 1)
+}
+
+/// What counts and logs requests.
+pub(crate) fn telemetry(
+    settings: &Settings,
+    workers: usize,
+) -> Result<TelemetrySettings, SettingsError> {
+    let access_log = match settings.access_log {
+        AccessLog::Off => telemetry::AccessLog::Off,
+        AccessLog::Text => telemetry::AccessLog::Text,
+        AccessLog::Json => telemetry::AccessLog::Json,
+    };
+    let target = match settings.access_log_file.as_str() {
+        "stdout" => LogTarget::Stdout,
+        "stderr" => LogTarget::Stderr,
+        // A file that nothing is written to need not exist.
+        _ if settings.access_log == AccessLog::Off => LogTarget::Stdout,
+        path => LogTarget::file(Path::new(path))
+            .map_err(|error| SettingsError::new(format!("--access-log-file: {path}: {error}")))?,
+    };
+    Ok(TelemetrySettings {
+        access_log,
+        target,
+        version: env!("CARGO_PKG_VERSION"),
+        ..TelemetrySettings::new(workers)
+    })
+}
+
+/// Sets the process log up, once for the process.
+pub(crate) fn process_log(settings: &Settings) {
+    let level = match settings.log_level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    };
+    let format = match settings.log_format {
+        Format::Text => telemetry::log::Format::Text,
+        Format::Json => telemetry::log::Format::Json,
+    };
+    let color = telemetry::log::wants_color(std::env::var_os("NO_COLOR").as_deref());
+    // A test that starts two gateways in one process has one log: the first one's.
+    let _ = telemetry::log::init(format, level, color);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::value::Value as _;
+
+    fn settings(http: &[&str], https: &[&str]) -> Settings {
+        let read = |texts: &[&str]| texts.iter().map(|t| OrOff::parse(t).unwrap()).collect();
+        Settings { http: read(http), https: read(https), ..Settings::defaults() }
+    }
+
+    #[test]
+    fn redirects_name_the_https_port_beside() {
+        let settings = settings(&["127.0.0.1:80", "[::1]:80"], &["[::1]:1443", "127.0.0.1:443"]);
+        let ports: Vec<Option<u16>> =
+            listeners(&settings).iter().map(|l| l.redirect_port).collect();
+        assert_eq!(ports, [Some(443), Some(1443), Some(1443), Some(443)]);
+    }
+
+    #[test]
+    fn without_https_nothing_redirects() {
+        let listeners = listeners(&settings(&["127.0.0.1:80"], &["off"]));
+        assert_eq!(listeners.len(), 1);
+        assert_eq!(listeners[0].redirect_port, None);
+    }
+
+    #[test]
+    fn the_public_port_is_what_clients_see() {
+        let mut settings = settings(&["127.0.0.1:8080"], &["127.0.0.1:8443"]);
+        settings.public_https_port = crate::settings::value::Auto::parse("443").unwrap();
+        let listeners = listeners(&settings);
+        assert_eq!(listeners[0].redirect_port, Some(443));
+        assert_eq!(listeners[1].public_port, Some(443));
+        assert_eq!(listeners[0].public_port, None);
+    }
+
+    #[test]
+    fn port_0_is_settled_before_anything_is_bound() {
+        let mut settings = settings(&["127.0.0.1:0"], &["127.0.0.1:0"]);
+        settle_ports(&mut settings).unwrap();
+        let listeners = listeners(&settings);
+        assert!(listeners.iter().all(|listener| listener.address.port() != 0));
+        assert_eq!(listeners[0].redirect_port, Some(listeners[1].address.port()));
+    }
+
+    #[test]
+    fn our_defaults_are_those_of_the_proxy() {
+        let ours = limits(&Settings::defaults(), 100_000);
+        let theirs = Limits { connections_max: 80_000, ..Limits::default() };
+        assert_eq!(format!("{ours:?}"), format!("{theirs:?}"));
+    }
+}
