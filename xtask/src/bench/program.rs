@@ -1,14 +1,17 @@
 //! The programs: the peers and their tools from packages, ours from this repository.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::engine::Engine;
 use super::fleet::Fleet;
 use super::options::Options;
-use super::{Result, directory, packages};
+use super::place::{PROXY_CORE, on_core};
+use super::process::pss_bytes;
+use super::{Result, directory, manifests, packages};
 use crate::command::{cargo, root};
 
 /// Fetches the peers and builds ours; done before the network is left.
@@ -19,6 +22,9 @@ pub(super) fn prepare(options: &Options) -> Result<()> {
     }
     if options.wants("lookup") {
         build(&["-p", "routing", "--example", "lookup"])?;
+    }
+    if options.wants("compile") && options.wants_engine("portcullis") {
+        build(&["-p", "portcullis", "--example", "compile"])?;
     }
     Ok(())
 }
@@ -123,19 +129,27 @@ fn commit() -> String {
 
 /// Nanoseconds of a route look-up, as the example of `routing` measures them.
 pub(super) fn lookups() -> Result<Vec<Value>> {
-    let program = release().join("examples/lookup");
-    let output = super::place::on_core(super::place::PROXY_CORE, || {
-        Command::new(&program).stdin(Stdio::null()).output()
+    example("lookup", &[])
+}
+
+/// Runs an example on the proxy's core; what it prints, a line of JSON each.
+fn example(name: &str, arguments: &[&Path]) -> Result<Vec<Value>> {
+    let program = release().join("examples").join(name);
+    let output = on_core(PROXY_CORE, || {
+        Command::new(&program).args(arguments).stdin(Stdio::null()).output()
     })?
     .map_err(|error| format!("{}: {error}", program.display()))?;
+    if !output.status.success() {
+        return Err(format!("{name} failed: {}", String::from_utf8_lossy(&output.stderr)));
+    }
     let text = String::from_utf8_lossy(&output.stdout);
     text.lines()
         .map(|line| serde_json::from_str(line).map_err(|error| format!("{line}: {error}")))
         .collect()
 }
 
-/// Time from start to the first answer, and memory then, at growing numbers of Ingresses: reading,
-/// translating and compiling included.
+/// What growing numbers of Ingresses cost: in parts, as the example measures them, and the whole
+/// program from its start to the first answer.
 pub(super) fn compiles(fleet: &Fleet<'_>) -> Result<Vec<Value>> {
     if !fleet.options.wants_engine("portcullis") {
         return Ok(Vec::new());
@@ -143,17 +157,14 @@ pub(super) fn compiles(fleet: &Fleet<'_>) -> Result<Vec<Value>> {
     let mut rows = Vec::new();
     for ingresses in [1_000, 10_000] {
         let objects = fleet.home.join(format!("objects-{ingresses}"));
-        super::manifests::write_many(fleet, &objects, ingresses)?;
+        manifests::write_many(fleet, &objects, ingresses)?;
+        let mut parts = example("compile", &[&objects])?;
+        let mut row = parts.pop().ok_or("the example printed nothing")?;
         let start = Instant::now();
-        let name = format!("start-{ingresses}");
-        let engine = super::engine::Engine::start_ours(fleet, &objects, &name)?;
-        let elapsed = start.elapsed();
-        let bytes = super::process::pss_bytes(engine.id());
-        rows.push(json!({
-            "ingresses": ingresses,
-            "start_to_served_ms": elapsed.as_secs_f64() * 1e3,
-            "pss_bytes": bytes,
-        }));
+        let engine = Engine::start_ours(fleet, &objects, &format!("start-{ingresses}"))?;
+        row["start_to_served_ms"] = json!(start.elapsed().as_secs_f64() * 1e3);
+        row["process_pss_bytes"] = json!(pss_bytes(engine.id()));
+        rows.push(row);
     }
     Ok(rows)
 }

@@ -178,6 +178,19 @@ impl Table {
         Some(self.cpu(kind)? / self.cpu(to)?)
     }
 
+    /// The 99th percentile of ours at the steady rate over that of the better peer.
+    pub(super) fn steady_p99_ratio(&self) -> Option<f64> {
+        let p99 = |kind| self.row(kind)?.steady_p99_us.median();
+        let best = self.scenario.peers.into_iter().filter_map(p99).min_by(f64::total_cmp)?;
+        Some(p99(OURS)? / best)
+    }
+
+    /// MiB that ours holds after load above what a peer holds.
+    pub(super) fn memory_above(&self, peer: Kind) -> Option<f64> {
+        let mib = |kind| self.row(kind)?.pss_mib.median();
+        Some(mib(OURS)? - mib(peer)?)
+    }
+
     pub(super) fn json(&self) -> Value {
         let [first, second] = self.scenario.peers;
         json!({
@@ -189,6 +202,8 @@ impl Table {
                 second.name(): self.ratio(OURS, second),
             },
             "ratio_with_access_log": self.ratio(OURS_LOG, OURS),
+            "steady_p99_to_best_peer": self.steady_p99_ratio(),
+            "pss_mib_above": self.memory_above(first),
             "steady_requests_per_second": self.steady_rate,
             "engines": self.rows.iter().map(Row::json).collect::<Vec<_>>(),
         })
