@@ -315,6 +315,7 @@ mod tests {
             ("/a/../..", Refusal::PathClimbs),
             ("/a/%2e%2e/%2e%2e/b", Refusal::PathClimbs),
             ("//../..", Refusal::PathClimbs),
+            ("/a%2Fb/../..", Refusal::PathClimbs),
         ] {
             assert_eq!(canonical_of(path), Err(refusal), "{path:?}");
             assert_eq!(decoded_of(path), Err(refusal), "{path:?}");

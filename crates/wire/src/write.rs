@@ -67,8 +67,7 @@ const REQUEST_DROP: KnownSet = KnownSet::HOP_BY_HOP.union(KnownSet::of(&[
 const RESPONSE_DROP: KnownSet =
     KnownSet::HOP_BY_HOP.union(KnownSet::of(&[Known::ContentLength, Known::Proxy]));
 
-/// Authentication between the client and a proxy that is not us (RFC 9110 section 11.7) has no
-/// meaning here, but the trailer announcement has where trailers are sent on.
+/// The announcement of trailers: kept where trailers can be sent on.
 const TRAILER: KnownSet = KnownSet::of(&[Known::Trailer]);
 
 /// Appends the request head.

@@ -27,6 +27,7 @@ const REQUESTS: &[(&[u8], Refusal)] = &[
     // Request line.
     (b"GET\r\n\r\n", Refusal::RequestLine),
     (b"GET  / HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
+    (b"GET  HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
     (b"GET /  HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
     (b"GET / HTTP/1.1 \r\nHost: a\r\n\r\n", Refusal::RequestLine),
     (b"GET /a b HTTP/1.1\r\nHost: a\r\n\r\n", Refusal::RequestLine),
@@ -223,6 +224,7 @@ const BODIES: &[(&[u8], Refusal)] = &[
     (b"8000000000000000\r\n", Refusal::ChunkSize),
     (b"3\nabc\r\n0\r\n\r\n", Refusal::BareLineFeed),
     (b"3\rabc\r\n0\r\n\r\n", Refusal::BareCarriageReturn),
+    (b"0\rx\r\n\r\n", Refusal::BareCarriageReturn),
     (b"3;a\rb\r\nabc\r\n0\r\n\r\n", Refusal::BareCarriageReturn),
     (b"3;a\nabc\r\n0\r\n\r\n", Refusal::ChunkExtension),
     (b"3;a=\"\n\"\r\nabc\r\n0\r\n\r\n", Refusal::ChunkExtension),
