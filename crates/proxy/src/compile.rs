@@ -83,20 +83,6 @@ pub(crate) fn with_endpoints(
     }
 }
 
-/// The same snapshot with other listeners.
-pub(crate) fn with_listeners(previous: &Snapshot, listeners: Vec<ListenerFacts>) -> Snapshot {
-    Snapshot {
-        generation: previous.generation,
-        listeners: listeners.into(),
-        hosts: previous.hosts.clone(),
-        blocks: previous.blocks.clone(),
-        upstreams: previous.upstreams.clone(),
-        certificates: previous.certificates.clone(),
-        model: previous.model.clone(),
-        endpoints: previous.endpoints.clone(),
-    }
-}
-
 fn upstreams(
     model: &Model,
     endpoints: &EndpointTable,

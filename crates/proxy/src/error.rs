@@ -32,8 +32,6 @@ pub(crate) enum ProxyError {
     ClientStalled,
     #[error("the request body is larger than allowed")]
     BodyTooLarge,
-    #[error("no route")]
-    NoRoute,
     #[error("no endpoint")]
     NoEndpoint,
     #[error("cannot connect: {0}")]
@@ -58,8 +56,6 @@ pub(crate) enum ProxyError {
     ClientHttp2(h2::Error),
     #[error("the same request came by too often")]
     Loop,
-    #[error("stopping")]
-    Stopping,
 }
 
 impl ProxyError {
@@ -75,7 +71,7 @@ impl ProxyError {
             | Self::BodyTooLarge
             | Self::ClientHttp2(_)
             | Self::Loop => Side::Downstream,
-            Self::NoRoute | Self::NoEndpoint | Self::Stopping => Side::Ours,
+            Self::NoEndpoint => Side::Ours,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::UpstreamIo(_)
@@ -97,8 +93,7 @@ impl ProxyError {
             }
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
-            Self::NoRoute => 404,
-            Self::NoEndpoint | Self::Stopping => 503,
+            Self::NoEndpoint => 503,
             Self::Connect(_)
             | Self::UpstreamIo(_)
             | Self::UpstreamClosed
@@ -121,7 +116,6 @@ impl ProxyError {
             Self::BodyTimeout => "request-body-timeout",
             Self::ClientStalled => "client-stalled",
             Self::BodyTooLarge => "body-too-large",
-            Self::NoRoute => "no-route",
             Self::NoEndpoint => "no-endpoint",
             Self::Connect(_) => "connect-failed",
             Self::ConnectTimeout => "connect-timeout",
@@ -134,7 +128,6 @@ impl ProxyError {
             Self::UpstreamHttp2(_) => "upstream-http2-error",
             Self::ClientHttp2(_) => "client-http2-error",
             Self::Loop => "loop",
-            Self::Stopping => "stopping",
         }
     }
 }

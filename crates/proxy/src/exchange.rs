@@ -16,6 +16,7 @@ use crate::decide::Scratch;
 use crate::downstream::Downstream;
 use crate::downstream::client::ClientFacts;
 use crate::error::ProxyError;
+use crate::splice::{Failure, Pipe, SPLICE_MIN, Stop};
 use crate::upstream::stream::UpstreamStream;
 use crate::watch::{Watch, ticks};
 use crate::worker::Worker;
@@ -152,6 +153,31 @@ impl Direction {
         self.written = true;
     }
 
+    /// Moves what is left through a pipe, between two cleartext sockets.
+    fn splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        pipe: &mut Pipe,
+        ends: &mut Spliced<'_>,
+    ) -> Result<(), ProxyError> {
+        let (taken, given, stop) = pipe.pump(cx, ends.source, ends.sink, *ends.rest);
+        *ends.rest -= taken;
+        self.bytes += taken;
+        if given > 0 {
+            self.last = worker.watches.now();
+        }
+        match stop {
+            Ok(Stop::Done) => self.written = true,
+            Ok(Stop::Source) => self.wait = Wait::Source,
+            Ok(Stop::Sink) => self.wait = Wait::Sink,
+            Ok(Stop::Turn) => cx.waker().wake_by_ref(),
+            Err(Failure::Source(error)) => return Err(ProxyError::UpstreamIo(error)),
+            Err(Failure::Sink(error)) => return Err(ProxyError::ClientIo(error)),
+        }
+        Ok(())
+    }
+
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
@@ -208,6 +234,13 @@ impl Direction {
     }
 }
 
+/// Two cleartext sockets, and how much is to pass from one to the other.
+struct Spliced<'a> {
+    source: &'a tokio::net::TcpStream,
+    sink: &'a tokio::net::TcpStream,
+    rest: &'a mut u64,
+}
+
 /// How long each wait of a relay may take, in ticks.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
@@ -231,6 +264,8 @@ pub(crate) struct Relay {
     started: u32,
     /// Both directions must end (a tunnel), not only the response.
     pub(crate) tunnel: bool,
+    /// In use while the response is spliced.
+    pipe: Option<Pipe>,
 }
 
 impl Relay {
@@ -243,6 +278,7 @@ impl Relay {
             request_bytes_max,
             started: now,
             tunnel: false,
+            pipe: None,
         }
     }
 
@@ -307,7 +343,12 @@ impl Relay {
             Poll::Ready(Err(_)) => self.request.ended = true,
             Poll::Ready(Ok(())) | Poll::Pending => {}
         }
-        let response = self.response.poll(cx, worker, up, down, u64::MAX)?;
+        self.splice(cx, worker, down, up)?;
+        let response = if self.pipe.is_some() {
+            Poll::Pending
+        } else {
+            self.response.poll(cx, worker, up, down, u64::MAX)?
+        };
         if response.is_pending()
             && self.response.wait == Wait::Source
             && let Poll::Ready(gone) = down.poll_gone(cx)
@@ -319,6 +360,43 @@ impl Relay {
         }
         self.arm(worker, watch);
         Poll::Pending
+    }
+
+    /// Moves the response by splice where that is possible; otherwise does nothing.
+    fn splice(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        down: &mut Downstream<'_>,
+        up: &mut UpstreamStream,
+    ) -> Result<(), ProxyError> {
+        let UpstreamStream::Http1(up) = up else { return Ok(()) };
+        if self.response.written {
+            return Ok(());
+        }
+        if self.pipe.is_none() {
+            let long = up.plain_rest().is_some_and(|rest| rest >= SPLICE_MIN);
+            if !long || up.plain_source().is_none() || down.plain_sink().is_none() {
+                return Ok(());
+            }
+            // Without a pipe (out of descriptors) the body is copied.
+            self.pipe = worker.take_pipe();
+        }
+        let Some(pipe) = &mut self.pipe else { return Ok(()) };
+        let mut rest = up.plain_rest().unwrap_or(0);
+        let before = rest;
+        let (Some(source), Some(sink)) = (up.plain_source(), down.plain_sink()) else {
+            return Ok(());
+        };
+        let mut ends = Spliced { source, sink, rest: &mut rest };
+        let moved = self.response.splice(cx, worker, pipe, &mut ends);
+        up.advance(before - rest);
+        if self.response.written
+            && let Some(pipe) = self.pipe.take()
+        {
+            worker.give_pipe(pipe);
+        }
+        moved
     }
 
     /// The deadlines of what is waited for now: of the request's direction, of the response's.

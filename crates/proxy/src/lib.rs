@@ -26,6 +26,7 @@ mod registry;
 mod settings;
 mod snapshot;
 mod sockets;
+mod splice;
 mod transport;
 mod upstream;
 mod watch;

@@ -17,7 +17,7 @@ use model::{UpstreamId, UpstreamProtocol, UpstreamTls};
 
 /// Where an upstream stands in every snapshot that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct UpstreamSlot(pub(crate) u32);
+pub(crate) struct UpstreamSlot(pub(crate) u32);
 
 /// What makes two connections interchangeable.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -56,14 +56,6 @@ impl Transport {
         }
     }
 
-    /// Waits until there is something to read, without a buffer to read it into.
-    pub(crate) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match self {
-            Self::Plain(stream) => stream.poll_read_ready(cx),
-            Self::Tls(tls) => tls.poll_read_ready(cx),
-        }
-    }
-
     /// Writes some of `bufs`.
     pub(crate) fn poll_write(
         &mut self,
@@ -170,16 +162,6 @@ impl TlsTransport {
             }
             if self.ended {
                 return Poll::Ready(Ok(0));
-            }
-            ready!(self.poll_fill(cx))?;
-        }
-    }
-
-    fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        loop {
-            let state = self.tls.process_new_packets().map_err(invalid)?;
-            if state.plaintext_bytes_to_read() > 0 || state.peer_has_closed() || self.ended {
-                return Poll::Ready(Ok(()));
             }
             ready!(self.poll_fill(cx))?;
         }

@@ -134,13 +134,6 @@ impl Watches {
             }
         }
     }
-
-    /// Wakes everything.
-    pub(crate) fn wake_all(&self) {
-        for (_, watch) in self.slab.borrow().iter() {
-            watch.wake();
-        }
-    }
 }
 
 #[cfg(test)]

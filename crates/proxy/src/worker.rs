@@ -24,6 +24,7 @@ use crate::exchange::Work;
 use crate::publish::{Phase, Published};
 use crate::settings::ProxySettings;
 use crate::snapshot::{ListenerFacts, Snapshot};
+use crate::splice::{PIPES_KEPT_MAX, Pipe};
 use crate::upstream::http1::ResponseWork;
 use crate::upstream::pool::Pools;
 use crate::upstream::tls::ClientConfigs;
@@ -111,6 +112,7 @@ pub(crate) fn spawn(start: Start) -> io::Result<WorkerHandle> {
 pub(crate) type Pinned = Rc<Arc<Snapshot>>;
 
 /// All that a worker's tasks share.
+#[expect(clippy::vec_box, reason = "working memory moves between pool and tasks by pointer")]
 pub(crate) struct Worker {
     pub(crate) published: Arc<Published>,
     pub(crate) settings: Arc<ProxySettings>,
@@ -125,6 +127,7 @@ pub(crate) struct Worker {
     pub(crate) date: RefCell<HttpDate>,
     work: RefCell<Vec<Box<Work>>>,
     response_work: RefCell<Vec<Box<ResponseWork>>>,
+    pipes: RefCell<Vec<Pipe>>,
     pinned: RefCell<(u64, Pinned)>,
     gates: RefCell<HashMap<ListenerId, Rc<Gate>>>,
     /// Process log lines about client behaviour: at most one per second.
@@ -156,6 +159,7 @@ impl Worker {
             date: RefCell::new(HttpDate::now()),
             work: RefCell::default(),
             response_work: RefCell::default(),
+            pipes: RefCell::default(),
             pinned: RefCell::new((version, snapshot)),
             gates: RefCell::default(),
             last_notice: Cell::new(0),
@@ -204,6 +208,19 @@ impl Worker {
         }
     }
 
+    /// A pipe for a bulk body; `None` when none can be had.
+    pub(crate) fn take_pipe(&self) -> Option<Pipe> {
+        self.pipes.borrow_mut().pop().or_else(|| Pipe::new().ok())
+    }
+
+    /// Gives a pipe back. One with bytes in it is closed.
+    pub(crate) fn give_pipe(&self, pipe: Pipe) {
+        let mut kept = self.pipes.borrow_mut();
+        if pipe.is_empty() && kept.len() < PIPES_KEPT_MAX {
+            kept.push(pipe);
+        }
+    }
+
     /// How far the process is on its way out.
     pub(crate) fn phase(&self) -> Phase {
         self.published.phase()
@@ -232,7 +249,9 @@ impl Worker {
 
     fn close_gates(&self) {
         let ids: Vec<ListenerId> = self.gates.borrow().keys().copied().collect();
-        ids.into_iter().for_each(|id| self.close_gate(id));
+        for id in ids {
+            self.close_gate(id);
+        }
     }
 }
 

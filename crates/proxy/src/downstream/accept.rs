@@ -19,7 +19,7 @@ use crate::transport::{TlsTransport, Transport};
 use crate::watch::{Registered, ticks};
 use crate::worker::{Counted, Gate, Worker};
 
-/// A ClientHello with post-quantum keys and many extensions fits; more is no hello.
+/// A `ClientHello` with post-quantum keys and many extensions fits; more is no hello.
 const HELLO_BYTES_MAX: usize = 64 * 1024;
 
 /// The answer to a request that was sent in cleartext to a TLS port.
@@ -129,7 +129,7 @@ async fn connection(
     }
 }
 
-/// Peeks at the ClientHello, keeps its bytes, and drives the handshake.
+/// Peeks at the `ClientHello`, keeps its bytes, and drives the handshake.
 async fn handshaken(
     worker: &Rc<Worker>,
     stream: TcpStream,

@@ -34,11 +34,10 @@ impl CertificateTable {
         for id in model.certificates.keys() {
             let known = previous.and_then(|table| table.keys.get(id).cloned());
             let parsed = known.or_else(|| material.get(id).and_then(|pair| certified(pair)));
-            match parsed {
-                Some(key) => {
-                    keys.insert(id.clone(), key);
-                }
-                None => tracing::error!(certificate = %id, "a checked key pair cannot be used"),
+            if let Some(key) = parsed {
+                keys.insert(id.clone(), key);
+            } else {
+                tracing::error!(certificate = %id, "a checked key pair cannot be used");
             }
         }
         let names = model

@@ -34,7 +34,7 @@ pub(crate) struct TlsFacts {
 }
 
 /// Fields that a client may not choose: replaced, or left out.
-const REPLACED: KnownSet = KnownSet::of(&[
+pub(crate) const REPLACED: KnownSet = KnownSet::of(&[
     Known::XForwardedFor,
     Known::XForwardedProto,
     Known::XForwardedHost,
@@ -87,11 +87,6 @@ impl ClientFacts {
             tls,
             lines: lines.into_bytes().into(),
         }
-    }
-
-    /// The fields of a client's request that are not forwarded.
-    pub(crate) fn dropped_fields(&self) -> KnownSet {
-        REPLACED
     }
 
     /// Who is behind this request, given the fields of a trusted peer.

@@ -4,7 +4,6 @@
 //! that arrive ahead of their turn wait in the buffer they were read into.
 
 use std::future::poll_fn;
-use std::io;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
@@ -274,7 +273,7 @@ async fn close(worker: &Rc<Worker>, connection: &mut Connection, watch: &Watch) 
         connection.transport.poll_shutdown(cx)
     })
     .await
-    .unwrap_or_else(|_: io::Error| ());
+    .unwrap_or(());
 }
 
 /// Ends our direction and reads for a moment what the client still sends.

@@ -99,12 +99,6 @@ impl Shared {
     }
 }
 
-/// What the connection's task has to do next.
-enum Next {
-    Stream(http::Request<RecvStream>, SendResponse<Bytes>),
-    End,
-}
-
 /// Serves one connection to its end.
 pub(crate) async fn serve(
     worker: Rc<Worker>,
@@ -146,16 +140,16 @@ pub(crate) async fn serve(
         let next = poll_fn(|cx| {
             match connection.poll_accept(cx) {
                 Poll::Ready(Some(Ok((request, respond)))) => {
-                    return Poll::Ready(Next::Stream(request, respond));
+                    return Poll::Ready(Some((request, respond)));
                 }
                 Poll::Ready(Some(Err(error))) => {
                     tracing::debug!(%error, client = %shared.facts.peer, "HTTP/2 connection failed");
                     let _ = io.poll_drain(cx);
-                    return Poll::Ready(Next::End);
+                    return Poll::Ready(None);
                 }
                 Poll::Ready(None) => {
                     let _ = io.poll_drain(cx);
-                    return Poll::Ready(Next::End);
+                    return Poll::Ready(None);
                 }
                 Poll::Pending => {}
             }
@@ -184,18 +178,15 @@ pub(crate) async fn serve(
                 watch.arm(worker.watches.after(ticks(limits.head_timeout)));
                 cx.waker().wake_by_ref();
             } else if leaving && idle && watch.is_expired() {
-                return Poll::Ready(Next::End);
+                return Poll::Ready(None);
             }
             match io.poll_drain(cx) {
-                Poll::Ready(Err(_)) => Poll::Ready(Next::End),
+                Poll::Ready(Err(_)) => Poll::Ready(None),
                 Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
             }
         })
         .await;
-        let (request, respond) = match next {
-            Next::Stream(request, respond) => (request, respond),
-            Next::End => return,
-        };
+        let Some((request, respond)) = next else { return };
         requests += 1;
         shared.active.set(shared.active.get() + 1);
         tokio::task::spawn_local(stream(worker.clone(), shared.clone(), request, respond));
@@ -341,10 +332,6 @@ impl Stream {
 
     pub(crate) fn body_is_pending(&self) -> bool {
         self.has_body() && !self.body_ended
-    }
-
-    pub(crate) fn protocol(&self) -> telemetry::Protocol {
-        telemetry::Protocol::Http2
     }
 
     /// Whether the request is an extended CONNECT.

@@ -125,7 +125,10 @@ impl Downstream<'_> {
 
     /// The protocol's name for log and echo.
     pub(crate) fn protocol(&self) -> telemetry::Protocol {
-        each!(self, stream => stream.protocol())
+        match self {
+            Self::Http1(stream) => stream.protocol(),
+            Self::Http2(_) => telemetry::Protocol::Http2,
+        }
     }
 
     /// The socket, where bytes may pass to it without being looked at.

@@ -6,9 +6,9 @@ use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use telemetry::Counter;
-use wire::{BodyLength, Known, KnownSet, Method, RequestEdits, write_request};
+use wire::{BodyLength, Known, Method, RequestEdits, write_request};
 
-use crate::downstream::client::Identity;
+use crate::downstream::client::{Identity, REPLACED};
 use crate::downstream::{Begin, Downstream};
 use crate::error::ProxyError;
 use crate::exchange::{BodySource, Exchange, Patience, Piece, Place, Relay, UpstreamOutcome, Work};
@@ -160,16 +160,15 @@ impl Attempt<'_> {
         let (_, head) = exchange.request();
         let method = head.method;
         let body = request_framing(head.body);
-        let (transport, reused) = match local.checkout(worker.watches.now()) {
-            Some(transport) => (transport, true),
-            None => {
-                exchange.watch.disarm();
-                let connected = unless_expired(exchange.watch, connect(worker, identity, timeout));
-                match connected.await {
-                    Some(Ok(transport)) => (transport, false),
-                    Some(Err(error)) => return Err(self.unconnected(error)),
-                    None => return Err(self.unconnected(ProxyError::ConnectTimeout)),
-                }
+        let (transport, reused) = if let Some(transport) = local.checkout(worker.watches.now()) {
+            (transport, true)
+        } else {
+            exchange.watch.disarm();
+            let connected = unless_expired(exchange.watch, connect(worker, identity, timeout));
+            match connected.await {
+                Some(Ok(transport)) => (transport, false),
+                Some(Err(error)) => return Err(self.unconnected(error)),
+                None => return Err(self.unconnected(ProxyError::ConnectTimeout)),
             }
         };
         let counter =
@@ -319,7 +318,7 @@ impl Attempt<'_> {
         let edits = RequestEdits {
             path_and_query: self.rewritten.then_some(decide.forward.as_bytes()),
             host: None,
-            drop: client.dropped_fields().union(KnownSet::EMPTY),
+            drop: REPLACED,
             drop_underscore: self.route.route().policy.drop_underscore_fields,
             add,
             body,
