@@ -5,7 +5,7 @@
 
 pub(crate) mod guide;
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::fs;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -157,19 +157,21 @@ fn start_backends() -> io::Result<Vec<Echo>> {
     BACKENDS.iter().map(|(name, _)| Echo::start(name, &[anywhere])).collect()
 }
 
-/// One EndpointSlice for each backend.
+/// One `EndpointSlice` for each backend.
 fn slices(backends: &[Echo]) -> String {
     let mut text = "# Written at start: where the built-in echo backends listen.\n".to_owned();
     for ((name, service), echo) in BACKENDS.iter().zip(backends) {
         let port_name = if *service == "shop" { "http" } else { "\"\"" };
-        text.push_str(&format!(
+        // Writing to a String cannot fail.
+        let _ = write!(
+            text,
             "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}\n  \
              namespace: demo\n  labels:\n    kubernetes.io/service-name: {service}\n\
              addressType: IPv4\nendpoints:\n  - addresses: [\"{}\"]\nports:\n  - name: {port_name}\n    \
              port: {}\n",
             echo.address().ip(),
             echo.address().port(),
-        ));
+        );
     }
     text
 }
@@ -177,8 +179,7 @@ fn slices(backends: &[Echo]) -> String {
 /// A Secret with a self-signed certificate for `secure.localhost`.
 fn secret() -> Result<String, rcgen::Error> {
     let certified = rcgen::generate_simple_self_signed(vec!["secure.localhost".to_owned()])?;
-    let indent =
-        |text: String| text.lines().map(|line| format!("    {line}\n")).collect::<String>();
+    let indent = |text: String| format!("    {}\n", text.trim_end().replace('\n', "\n    "));
     Ok(format!(
         "# Written at start: a self-signed certificate. Clients cannot know it; hence curl's -k.\n\
          apiVersion: v1\nkind: Secret\nmetadata:\n  name: secure-tls\n  namespace: demo\n\

@@ -97,7 +97,7 @@ pub struct Gateway {
     shared: Arc<Shared>,
     /// Dropped in order: no build any more, then no admin.
     controller: Option<Controller>,
-    control: Control,
+    _control: Control,
     admin: Vec<SocketAddr>,
 }
 
@@ -139,7 +139,7 @@ impl Gateway {
         });
         let admin = start_admin(&settings, &shared, &control);
         let controller = start_controller(&settings, &shared, &control)?;
-        let gateway = Self { shared, controller: Some(controller), control, admin };
+        let gateway = Self { shared, controller: Some(controller), _control: control, admin };
         gateway.wait_until_served()?;
         gateway.tell_start();
         Ok(gateway)
@@ -170,13 +170,6 @@ impl Gateway {
         for address in &self.admin {
             tracing::info!(address = %format_args!("http://{address}"), "admin listening");
         }
-        let snapshot = self.shared.proxy.snapshot();
-        tracing::info!(
-            generation = %snapshot.generation(),
-            hosts = snapshot.model().hosts.len(),
-            routes = snapshot.model().hosts.values().map(|host| host.routes.len()).sum::<usize>(),
-            "serving"
-        );
     }
 
     /// Every address that is bound, with its protocol.

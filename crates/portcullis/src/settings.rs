@@ -18,11 +18,11 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use layer::{Layers, not_one, unreadable};
+use layer::{Given, Layers, Origin, find, not_one, unreadable};
 use translate::EndpointOverride;
 use value::{
     AccessLog, Auto, Dialect, ExternalNames, Format, HttpPath, LogLevel, NamespacedName, OrOff,
-    ServicePort, Size, Value,
+    Size, Value,
 };
 
 /// A heading in the help and on the reference page.
@@ -176,9 +176,9 @@ settings! {
         manifests: many String = "manifests" "PATH" [];
         /// Serve only Ingresses of this class.
         /// Without it, the classes whose controller is ours are served;
-        /// where no IngressClass names our controller, every Ingress is.
+        /// where no `IngressClass` names our controller, every Ingress is.
         ingress_class: many String = "ingress-class" "NAME" [];
-        /// The name by which IngressClass objects call us.
+        /// The name by which `IngressClass` objects call us.
         controller_name: many String =
             "controller-name" "NAME" ["portcullis.io/ingress-controller"];
         /// Serve Ingresses that name no class, too.
@@ -189,15 +189,12 @@ settings! {
         /// Endpoints for a Service that no manifest gives any.
         /// `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for all such Services.
         endpoint: many EndpointOverride = "endpoint" "SERVICE=ADDRESS" [];
-        /// Which addresses a Service of type ExternalName may lead to.
+        /// Which addresses a Service of type `ExternalName` may lead to.
         external_name: one ExternalNames = "external-name" "POLICY" ["public"];
         /// The Secret whose certificate is served where no other fits.
         /// Without it, one is generated at start.
         default_tls_secret: one OrOff<NamespacedName> =
             "default-tls-secret" "NAMESPACE/NAME" ["off"];
-        /// Where requests go that no rule matches.
-        default_backend_service: one OrOff<ServicePort> =
-            "default-backend-service" "NAMESPACE/NAME:PORT" ["off"];
     }
     Listeners {
         /// Listen for cleartext HTTP/1 and HTTP/2 here; `off` for none.
@@ -350,11 +347,13 @@ impl Settings {
         list.iter().filter_map(OrOff::at).collect()
     }
 
-    /// The settings of a command: from its flags, the environment and the file they name.
+    /// The settings of a command: from its flags, the environment and the file they name; where
+    /// nobody says anything, from the command's own `presets`, and then from the defaults.
     pub fn load(
         mut layers: Layers,
         config: Option<&str>,
         environment: Vec<(String, String)>,
+        presets: &[(&str, &str)],
     ) -> Result<Self, Vec<SettingsError>> {
         let config = config.map(ToOwned::to_owned).or_else(|| {
             environment.iter().find(|(name, _)| name == "PORTCULLIS_CONFIG").map(|(_, v)| v.clone())
@@ -365,6 +364,10 @@ impl Settings {
                 Ok(text) => errors.extend(layers.offer_file(&path, &text)),
                 Err(error) => errors.push(SettingsError::new(format!("{path}: {error}"))),
             }
+        }
+        for (setting, text) in presets.iter().filter_map(|(name, text)| Some((find(name)?, text))) {
+            let texts = vec![(*text).to_owned()];
+            layers.offer(setting, Given { texts, origin: Origin::Default });
         }
         match Self::resolve(&layers) {
             Ok(settings) if errors.is_empty() => Ok(settings),
@@ -382,7 +385,6 @@ mod tests {
     use std::io::Write as _;
 
     use super::*;
-    use layer::{Given, Origin, find};
 
     fn flags(given: &[(&str, &[&str])]) -> Layers {
         let mut layers = Layers::default();
@@ -408,7 +410,7 @@ mod tests {
     #[test]
     fn flag_beats_environment_beats_file_beats_default() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        write!(file, "connect-timeout: 1s\ndrain-delay: 1s\ndrain-timeout: 1s\n").unwrap();
+        writeln!(file, "connect-timeout: 1s\ndrain-delay: 1s\ndrain-timeout: 1s").unwrap();
         let settings = Settings::load(
             flags(&[("connect-timeout", &["3s"])]),
             file.path().to_str(),
@@ -417,21 +419,23 @@ mod tests {
                 ("PORTCULLIS_DRAIN_DELAY", "2s"),
                 ("HOME", "/"),
             ]),
+            &[("drain-timeout", "9s"), ("log-level", "warn")],
         )
         .unwrap();
         assert_eq!(settings.connect_timeout, Duration::from_secs(3));
         assert_eq!(settings.drain_delay, Duration::from_secs(2));
         assert_eq!(settings.drain_timeout, Duration::from_secs(1));
-        assert_eq!(settings.response_timeout, Duration::from_secs(60));
+        assert_eq!(settings.log_level, LogLevel::Warn);
+        assert_eq!(settings.response_timeout, Duration::from_mins(1));
     }
 
     #[test]
     fn the_file_may_be_named_by_the_environment() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
-        write!(file, "workers: 3\n").unwrap();
+        writeln!(file, "workers: 3").unwrap();
         let path = file.path().to_str().unwrap();
         let settings =
-            Settings::load(Layers::default(), None, variables(&[("PORTCULLIS_CONFIG", path)]))
+            Settings::load(Layers::default(), None, variables(&[("PORTCULLIS_CONFIG", path)]), &[])
                 .unwrap();
         assert_eq!(settings.workers.set().map(NonZeroUsize::get), Some(3));
     }
@@ -442,6 +446,7 @@ mod tests {
             flags(&[("access-log", &["jsn"]), ("http", &["localhost"])]),
             None,
             variables(&[("PORTCULLIS_WORKERS", "0"), ("PORTCULLIS_HTPS", "off")]),
+            &[],
         )
         .unwrap_err();
         let told: Vec<String> = errors.iter().map(ToString::to_string).collect();

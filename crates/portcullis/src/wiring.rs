@@ -91,13 +91,11 @@ pub(crate) fn seconds_now() -> Option<i64> {
 
 /// Threads that serve, and in words why so many.
 pub(crate) fn workers(settings: &Settings) -> (usize, String) {
-    match settings.workers.set() {
-        Some(workers) => (workers.get(), "as set".to_owned()),
-        None => {
-            let cpus = Cpus::read();
-            (cpus.workers(), cpus.to_string())
-        }
+    if let Some(workers) = settings.workers.set() {
+        return (workers.get(), "as set".to_owned());
     }
+    let cpus = Cpus::read();
+    (cpus.workers(), cpus.to_string())
 }
 
 /// What the proxy is started with.

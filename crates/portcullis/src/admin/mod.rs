@@ -33,7 +33,7 @@ const CONNECTIONS_MAX: usize = 64;
 const SNAPSHOTS_MAX: usize = 2;
 
 /// For a whole connection: its one request and the answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
+const CONNECTION_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// For the request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);

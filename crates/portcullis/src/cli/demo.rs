@@ -29,7 +29,9 @@ Examples:
 impl DemoArguments {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
         let failure = |error: demo::DemoError| Failure::usage(error.to_string());
-        let demo = demo::Demo::start(self.flags.settings()?).map_err(failure)?;
+        // What the guide says should not drown in what the gateway says.
+        let settings = self.flags.settings(&[("log-level", "warn")])?;
+        let demo = demo::Demo::start(settings).map_err(failure)?;
         print(demo::guide::text(&demo, Paint::stdout()).as_bytes())?;
         Ok(demo.serve())
     }

@@ -11,6 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;
 
 use clap::Args;
+use model::Provenance;
 use wire::HeadLimits;
 
 use super::flags::ReadFlags;
@@ -76,7 +77,7 @@ impl ExplainArguments {
             fields_max: settings.request_fields_max.get() as usize,
             target_bytes_max: settings.request_target_bytes_max.0 as usize,
         };
-        let account = account::account(
+        let mut account = account::account(
             &snapshot,
             &question,
             &self.url,
@@ -84,6 +85,10 @@ impl ExplainArguments {
             self.client_ip,
             &limits,
         );
+        for route in account.hosts.iter_mut().flat_map(|host| &mut host.routes) {
+            let Provenance { object, field } = &route.provenance;
+            route.place = reading.place(object, field).map(|place| place.to_string());
+        }
         let shown = match self.format {
             OutputFormat::Text => text::text(&account, Paint::stdout()),
             OutputFormat::Json => to_json(&account),

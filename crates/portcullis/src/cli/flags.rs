@@ -1,5 +1,7 @@
 //! Flags made from the table of settings.
 
+use std::fmt::Write as _;
+
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::settings::layer::{Given, Layers, Origin, SettingsError, environment_name, find};
@@ -7,12 +9,12 @@ use crate::settings::{Group, SETTINGS, Setting, Settings};
 
 /// The flags of commands that serve: all settings.
 #[derive(Clone, Debug)]
-pub struct ServeFlags(Flags);
+pub(crate) struct ServeFlags(Flags);
 
 /// The flags of commands that only read manifests: what decides how objects are read. Which
 /// manifests, each command says in its own way.
 #[derive(Clone, Debug)]
-pub struct ReadFlags(Flags);
+pub(crate) struct ReadFlags(Flags);
 
 #[derive(Clone, Debug)]
 struct Flags {
@@ -21,25 +23,28 @@ struct Flags {
 }
 
 impl ServeFlags {
-    /// The settings, with environment and file.
-    pub fn settings(self) -> Result<Settings, Vec<SettingsError>> {
-        self.0.settings()
+    /// The settings, with environment and file; `presets` hold where nobody says otherwise.
+    pub(crate) fn settings(self, presets: &[(&str, &str)]) -> Result<Settings, Vec<SettingsError>> {
+        self.0.settings(presets)
     }
 }
 
 impl ReadFlags {
     /// The settings, with environment and file; `manifests` stands for the flag of that name.
-    pub fn settings(mut self, manifests: Vec<String>) -> Result<Settings, Vec<SettingsError>> {
+    pub(crate) fn settings(
+        mut self,
+        manifests: Vec<String>,
+    ) -> Result<Settings, Vec<SettingsError>> {
         if let (Some(setting), false) = (find("manifests"), manifests.is_empty()) {
             self.0.layers.offer(setting, Given { texts: manifests, origin: Origin::Flag });
         }
-        self.0.settings()
+        self.0.settings(&[])
     }
 }
 
 impl Flags {
-    fn settings(self) -> Result<Settings, Vec<SettingsError>> {
-        Settings::load(self.layers, self.config.as_deref(), environment())
+    fn settings(self, presets: &[(&str, &str)]) -> Result<Settings, Vec<SettingsError>> {
+        Settings::load(self.layers, self.config.as_deref(), environment(), presets)
     }
 }
 
@@ -75,16 +80,17 @@ fn argument(setting: &'static Setting) -> Arg {
     if !setting.choices.is_empty() && !setting.switch {
         let choices = format!(" [possible: {}]", setting.choices.join(", "));
         short.push_str(&choices);
-        long.push_str(&format!("\n\n{}", choices.trim()));
+        // Writing to a String cannot fail; so it is below.
+        let _ = write!(long, "\n\n{}", choices.trim());
     } else {
         long.push('\n');
     }
     if !setting.defaults.is_empty() {
         let default = format!("[default: {}]", setting.defaults.join(" "));
         short = format!("{short} {default}");
-        long.push_str(&format!("\n{default}"));
+        let _ = write!(long, "\n{default}");
     }
-    long.push_str(&format!("\n[env: {variable}]"));
+    let _ = write!(long, "\n[env: {variable}]");
     let argument = Arg::new(setting.name)
         .long(setting.name)
         .value_name(setting.placeholder)

@@ -7,13 +7,13 @@ use model::Severity;
 
 /// Whether to colour, decided once for each stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Paint {
+pub(crate) struct Paint {
     is_on: bool,
 }
 
 /// How a piece of text stands out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tone {
+pub(crate) enum Tone {
     /// An error.
     Error,
     /// A warning.
@@ -30,20 +30,21 @@ pub enum Tone {
 
 impl Paint {
     /// Never.
-    pub const OFF: Self = Self { is_on: false };
+    #[cfg(test)]
+    pub(crate) const OFF: Self = Self { is_on: false };
 
     /// When standard output is a terminal and `NO_COLOR` is not set (no-color.org).
-    pub fn stdout() -> Self {
+    pub(crate) fn stdout() -> Self {
         Self { is_on: std::io::stdout().is_terminal() && is_wanted() }
     }
 
     /// When standard error is a terminal and `NO_COLOR` is not set.
-    pub fn stderr() -> Self {
+    pub(crate) fn stderr() -> Self {
         Self { is_on: std::io::stderr().is_terminal() && is_wanted() }
     }
 
     /// The text in this tone.
-    pub fn tone<T: fmt::Display>(self, tone: Tone, text: T) -> Painted<T> {
+    pub(crate) fn tone<T: fmt::Display>(self, tone: Tone, text: T) -> Painted<T> {
         Painted { tone: self.is_on.then_some(tone), text }
     }
 }
@@ -66,7 +67,7 @@ impl From<Severity> for Tone {
 
 /// Text in a tone.
 #[derive(Clone, Copy, Debug)]
-pub struct Painted<T> {
+pub(crate) struct Painted<T> {
     tone: Option<Tone>,
     text: T,
 }
@@ -90,7 +91,7 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
 
 /// Text from outside with everything escaped that a terminal would obey: control characters, and
 /// marks that reorder what is read.
-pub fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');

@@ -9,7 +9,7 @@ use crate::settings;
 
 /// Which page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Page {
+pub(crate) enum Page {
     /// Flags, variables and keys of the file.
     Settings,
     /// The codes of diagnostics.
@@ -20,7 +20,7 @@ pub enum Page {
 
 impl Page {
     /// The page in Markdown.
-    pub fn text(self) -> String {
+    pub(crate) fn text(self) -> String {
         match self {
             Self::Settings => settings::reference::page(),
             Self::Diagnostics => diagnostics(),

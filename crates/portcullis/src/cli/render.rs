@@ -3,7 +3,7 @@
 //! The text form is the one that compilers taught everybody to read: what, where, the line itself,
 //! then whom it concerns, what was done and what to do. The JSON form carries a schema version.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use model::{Diagnostic, Effect, Severity};
 use serde::Serialize;
@@ -11,32 +11,38 @@ use serde::Serialize;
 use super::paint::{Paint, Tone, plain};
 
 /// The schema of the JSON form; it changes when a field changes its meaning or goes away.
-pub const SCHEMA: &str = "portcullis.diagnostics/v1";
+pub(crate) const SCHEMA: &str = "portcullis.diagnostics/v1";
 
 /// A place in a file, counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub(crate) struct Place {
     /// The file as it was named.
-    pub file: String,
+    pub(crate) file: String,
     /// The line.
-    pub line: usize,
+    pub(crate) line: usize,
     /// The column, in characters.
-    pub column: usize,
+    pub(crate) column: usize,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:{}", self.file, self.line, self.column)
+    }
 }
 
 /// A diagnostic and where it stands.
 #[derive(Clone, Debug)]
-pub struct Located<'d> {
+pub(crate) struct Located<'d> {
     /// The diagnostic.
-    pub diagnostic: &'d Diagnostic,
+    pub(crate) diagnostic: &'d Diagnostic,
     /// Where its field was written, or its object.
-    pub place: Option<Place>,
+    pub(crate) place: Option<Place>,
     /// The line at that place.
-    pub excerpt: Option<&'d str>,
+    pub(crate) excerpt: Option<&'d str>,
 }
 
 /// One diagnostic in the form of a compiler's, ending in a line feed.
-pub fn text(located: &Located<'_>, paint: Paint) -> String {
+pub(crate) fn text(located: &Located<'_>, paint: Paint) -> String {
     let diagnostic = located.diagnostic;
     let mut out = String::new();
     let tone = Tone::from(diagnostic.severity);
@@ -114,7 +120,7 @@ fn mark_width(line: &str, before: usize) -> usize {
 }
 
 /// The last line: how much of what.
-pub fn summary(report: &[Located<'_>], objects: usize, paint: Paint) -> String {
+pub(crate) fn summary(report: &[Located<'_>], objects: usize, paint: Paint) -> String {
     let count = |severity| report.iter().filter(|l| l.diagnostic.severity == severity).count();
     let errors = count(Severity::Error);
     let warnings = count(Severity::Warning);
@@ -163,7 +169,7 @@ struct JsonDiagnostic<'d> {
 }
 
 /// All diagnostics as one JSON document, ending in a line feed.
-pub fn json(report: &[Located<'_>]) -> String {
+pub(crate) fn json(report: &[Located<'_>]) -> String {
     let count = |severity| report.iter().filter(|l| l.diagnostic.severity == severity).count();
     let document = JsonReport {
         schema: SCHEMA,

@@ -56,9 +56,8 @@ impl RoutesArguments {
             rows.retain(|row| row.host.contains(part.as_str()));
         }
         for row in &mut rows {
-            row.place = reading
-                .place(&row.provenance.object, &row.provenance.field)
-                .map(|place| format!("{}:{}:{}", place.file, place.line, place.column));
+            let Provenance { object, field } = &row.provenance;
+            row.place = reading.place(object, field).map(|place| place.to_string());
         }
         let text = match self.format {
             OutputFormat::Text => text(&rows, Paint::stdout()),

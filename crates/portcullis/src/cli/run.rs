@@ -31,7 +31,7 @@ SIGTERM and SIGINT drain and end; told again, it ends at once. SIGUSR1 opens the
 
 impl RunArguments {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let settings = self.flags.settings()?;
+        let settings = self.flags.settings(&[])?;
         crate::run::run(&settings).map_err(|error| Failure::usage(error.to_string()))
     }
 }

@@ -30,13 +30,40 @@ pub struct Received {
 }
 
 impl Received {
-    /// The answer's body: JSON and a line feed.
+    /// The answer's body: JSON with a line for each member and each field, ending in a line feed.
     pub(super) fn to_body(&self) -> Vec<u8> {
-        // Strings and numbers always have a JSON form.
-        let mut body = serde_json::to_vec_pretty(self).unwrap_or_default();
-        body.push(b'\n');
-        body
+        let list = |pairs: &[(String, String)]| {
+            let lines: Vec<String> = pairs
+                .iter()
+                .map(|(name, value)| format!("    [{}, {}]", quoted(name), quoted(value)))
+                .collect();
+            if lines.is_empty() {
+                "[]".to_owned()
+            } else {
+                format!("[\n{}\n  ]", lines.join(",\n"))
+            }
+        };
+        let mut members = vec![
+            ("name", quoted(&self.name)),
+            ("method", quoted(&self.method)),
+            ("path", quoted(&self.path)),
+            ("host", quoted(&self.host)),
+            ("headers", list(&self.headers)),
+            ("protocol", quoted(&self.protocol)),
+            ("body_bytes", self.body_bytes.to_string()),
+        ];
+        if !self.trailers.is_empty() {
+            members.push(("trailers", list(&self.trailers)));
+        }
+        members.push(("peer", quoted(&self.peer)));
+        let lines: Vec<String> =
+            members.iter().map(|(name, value)| format!("  \"{name}\": {value}")).collect();
+        format!("{{\n{}\n}}\n", lines.join(",\n")).into_bytes()
     }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
 }
 
 /// How the answer shall differ from a plain one.
@@ -122,6 +149,22 @@ mod tests {
         assert_eq!(switches.delay, Duration::from_millis(5));
         assert_eq!(switches.bytes, Some(10));
         assert!(switches.chunked && !switches.trailers && !switches.close);
+    }
+
+    #[test]
+    fn the_body_is_the_json_form_of_what_was_received() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let received = Received {
+            name: "a\"b".into(),
+            headers: vec![pair("Host", "x"), pair("X", "\u{1}")],
+            trailers: vec![pair("T", "1")],
+            body_bytes: 7,
+            ..Received::default()
+        };
+        for received in [received, Received::default()] {
+            let parsed: Received = serde_json::from_slice(&received.to_body()).unwrap();
+            assert_eq!(parsed, received);
+        }
     }
 
     #[test]

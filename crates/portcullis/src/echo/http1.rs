@@ -1,5 +1,6 @@
 //! HTTP/1.0 and HTTP/1.1: one request after the other, bodies counted, answers in one write.
 
+use std::fmt::Write as _;
 use std::io;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -171,7 +172,8 @@ impl Connection {
                     out.push_str("Trailer: echo-trailer, echo-last\r\n");
                 }
             } else {
-                out.push_str(&format!("Content-Length: {length}\r\n"));
+                // Writing to a String cannot fail.
+                let _ = write!(out, "Content-Length: {length}\r\n");
             }
         }
         if !keep_alive {

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use model::{
     Code, Diagnostic, Effect, FieldPath, ListenerId, ListenerProtocol, ObjectRef, Report, Severity,
 };
+use tracing::field::display;
 
 /// Lines that one report may add to the log; the rest is counted, and in `/snapshot`.
 const LINES_MAX: usize = 100;
@@ -31,13 +32,15 @@ pub(super) fn log_news(before: &Report, report: &Report) {
 
 /// One line for a diagnostic, at its own level.
 fn log(diagnostic: &Diagnostic) {
+    let field = (!diagnostic.field.0.is_empty()).then(|| display(&diagnostic.field));
+    let effect = (diagnostic.effect != Effect::None).then(|| display(diagnostic.effect));
     macro_rules! line {
         ($level:ident) => {
             tracing::$level!(
                 code = diagnostic.code.id(),
                 object = %diagnostic.object,
-                field = %diagnostic.field,
-                effect = %diagnostic.effect,
+                field,
+                effect,
                 help = diagnostic.remedy(),
                 "{}",
                 diagnostic.message

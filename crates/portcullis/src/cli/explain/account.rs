@@ -65,6 +65,9 @@ pub(super) struct RouteAccount {
     pub(super) finding: String,
     pub(super) target: String,
     pub(super) provenance: Provenance,
+    /// `file:line:column`, where a file was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) place: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -248,6 +251,7 @@ fn hosts(snapshot: &Snapshot, request: &RequestLine<'_>) -> Vec<HostAccount> {
                     finding: trial.outcome.to_string(),
                     target: super::super::routes::target(trial.route.route()),
                     provenance: trial.route.route().provenance.clone(),
+                    place: None,
                 })
                 .collect(),
         })

@@ -3,6 +3,8 @@
 //! The bytes are read by the same parser as those of a connection, so that what would be refused on
 //! the wire is refused here, for the same reason.
 
+use std::fmt::Write as _;
+
 use wire::{BodyLength, HeadLimits, Parse, Refusal, RequestHead};
 
 /// A request in the form that it would arrive in.
@@ -38,10 +40,11 @@ impl Question {
         let slash = if target.starts_with('/') { "" } else { "/" };
         let mut message = format!("{method} {slash}{target} HTTP/1.1\r\n");
         if !fields.iter().any(|field| is_named(field, "host")) {
-            message.push_str(&format!("Host: {authority}\r\n"));
+            // Writing to a String cannot fail; so it is below.
+            let _ = write!(message, "Host: {authority}\r\n");
         }
         for field in fields {
-            message.push_str(&format!("{}\r\n", spaced(field)?));
+            let _ = write!(message, "{}\r\n", spaced(field)?);
         }
         message.push_str("\r\n");
         let (host, port) = split_port(authority);

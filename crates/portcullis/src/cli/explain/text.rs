@@ -78,7 +78,7 @@ fn connection(out: &mut String, account: &Account, paint: Paint) {
         match certificate.names.as_slice() {
             [] => line("certificate", &certificate.secret),
             names => {
-                line("certificate", &format!("{} for {}", certificate.secret, names.join(", ")))
+                line("certificate", &format!("{} for {}", certificate.secret, names.join(", ")));
             }
         }
     }
@@ -100,6 +100,7 @@ fn candidates(out: &mut String, account: &Account, paint: Paint) {
                 ("×", Tone::Frame)
             };
             let object = &route.provenance.object;
+            let place = route.place.as_deref().unwrap_or(&route.provenance.field.0);
             let _ = writeln!(
                 out,
                 "  {} {:kinds$} {:paths$}  {}: {} ({}/{} {})",
@@ -110,7 +111,7 @@ fn candidates(out: &mut String, account: &Account, paint: Paint) {
                 route.finding,
                 plain(&object.namespace),
                 plain(&object.name),
-                plain(&route.provenance.field.0),
+                plain(place),
             );
         }
     }
