@@ -96,6 +96,7 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
             record(worker, exchange, &identity, Some(route), generation, service);
         }
         Verdict::Redirect { status, location, reason } => {
+            tell_untrusted_claim(worker, exchange, reason);
             respond(worker, exchange, status, reason, Some(&location)).await;
             record(worker, exchange, &identity, route.map(|r| &**r), generation, "");
         }
@@ -230,6 +231,26 @@ fn set_request_id(worker: &Worker, work: &mut Work) {
     for shift in (0..32).rev() {
         let digit = (number >> (shift * 4)) as u8 & 0xf;
         id.push(b"0123456789abcdef"[usize::from(digit)]);
+    }
+}
+
+/// A redirect to HTTPS of a request that says it came by HTTPS is the start of an endless loop: a
+/// balancer ends TLS, and is not believed. Said once in the life of the process.
+fn tell_untrusted_claim(worker: &Worker, exchange: &Exchange<'_>, reason: &str) {
+    if reason != "https-redirect" || exchange.client.trusted {
+        return;
+    }
+    let (bytes, head) = exchange.request();
+    let claims = head
+        .field(Known::XForwardedProto)
+        .is_some_and(|field| field.value.of(bytes).eq_ignore_ascii_case(b"https"));
+    if claims && worker.published.may_tell_untrusted_claim() {
+        tracing::warn!(
+            peer = %exchange.client.peer.ip(),
+            "redirecting to HTTPS a request that claims to have come by HTTPS; if this peer is a \
+             balancer of yours, start with --trusted-proxies {}",
+            exchange.client.peer.ip(),
+        );
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
@@ -42,6 +42,7 @@ pub(crate) struct Published {
     phase: AtomicU8,
     /// Open client connections over all workers.
     pub(crate) connections: AtomicUsize,
+    untrusted_claim_told: AtomicBool,
 }
 
 impl Published {
@@ -51,6 +52,7 @@ impl Published {
             version: AtomicU64::new(0),
             phase: AtomicU8::new(0),
             connections: AtomicUsize::new(0),
+            untrusted_claim_told: AtomicBool::new(false),
         }
     }
 
@@ -73,6 +75,11 @@ impl Published {
 
     pub(crate) fn set_phase(&self, phase: Phase) {
         self.phase.fetch_max(phase as u8, Ordering::Relaxed);
+    }
+
+    /// True once: whether the log may say that a peer claims HTTPS and is not believed.
+    pub(crate) fn may_tell_untrusted_claim(&self) -> bool {
+        !self.untrusted_claim_told.swap(true, Ordering::Relaxed)
     }
 
     fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {

@@ -41,6 +41,8 @@ pub(crate) struct Local {
     pub(crate) drawn: Cell<u64>,
     ejected_until: Cell<u32>,
     failures: Cell<u32>,
+    /// The age at which the endpoint closed an idle connection last, in ticks.
+    closed_at_age: Cell<u32>,
 }
 
 #[derive(Debug)]
@@ -76,6 +78,7 @@ impl Pools {
             drawn: Cell::new(self.draws.get()),
             ejected_until: Cell::new(0),
             failures: Cell::new(0),
+            closed_at_age: Cell::new(0),
         });
         locals.insert(state.key, local.clone());
         local
@@ -169,11 +172,12 @@ impl Local {
         self.state.idle_lifetime_ms().map_or(u32::MAX, |ms| ms / TICK.as_millis() as u32)
     }
 
-    /// The endpoint closed a connection that was idle for `age` ticks: others will live as long.
+    /// The endpoint closed a connection that was idle for `age` ticks. Twice at about the same age
+    /// is its habit; once may be a restart.
     fn observe_close(&self, age: u32) {
-        // A close right after use says that the endpoint goes, not how long it waits.
-        if age >= 10 {
-            self.state.learn_idle_lifetime(age * TICK.as_millis() as u32);
+        let before = self.closed_at_age.replace(age);
+        if age >= 10 && before.abs_diff(age) <= age / 8 + 5 {
+            self.state.learn_idle_lifetime(age.min(before) * TICK.as_millis() as u32);
         }
     }
 
