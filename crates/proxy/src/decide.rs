@@ -160,6 +160,10 @@ pub fn decide<'s>(
         Lookup::Route(found) => found,
         Lookup::NoHost | Lookup::NoPath { .. } => {
             trace.step("route", || "none matches".to_owned());
+            if request.target == Target::Asterisk {
+                let reason = Cow::Borrowed("asterisk-without-route");
+                return Decision { route: None, verdict: Verdict::Respond { status: 400, reason } };
+            }
             let reason = Cow::Borrowed("no-route");
             return Decision { route: None, verdict: Verdict::Respond { status: 404, reason } };
         }
@@ -247,8 +251,9 @@ impl<'r> Paths<'r> {
             _ => None,
         };
         if request.target == Target::Asterisk {
-            let host = None;
-            return Ok(Self { host, canonical: "*".into(), decoded: (&b"*"[..]).into() });
+            // The server as a whole: host-less rules that cover everything, and no Exact `/`.
+            let (host, whole) = (None, "//");
+            return Ok(Self { host, canonical: whole.into(), decoded: whole.as_bytes().into() });
         }
         let path = if request.path.is_empty() { b"/" } else { request.path };
         Ok(Self { host, canonical: wire::canonical(path)?, decoded: wire::decoded(path)? })
