@@ -29,10 +29,11 @@ mod service;
 mod settings;
 mod tls;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use model::{Action, EndpointTable, KeyMaterial, Model, Report, UpstreamId};
+use foldhash::fast::RandomState;
+use model::{Action, EndpointTable, KeyMaterial, Model, ObjectRef, Report, UpstreamId};
 
 pub use annotation::{
     AnnotationInfo, AnnotationStatus, CLASS_ANNOTATION, NGINX_PREFIX, OWN_PREFIX, annotations,
@@ -83,7 +84,7 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
     model.listeners.sort_unstable();
     let https = tls::HttpsHosts::new(&fragments);
-    model.hosts = merge::hosts(&fragments, &https, &memo.leaves, &reports);
+    model.hosts = merge::hosts(&fragments, &https, memo, &reports);
     let material = tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
     let sources = upstreams(&mut model, &fragments);
     let endpoints = sources
@@ -97,7 +98,7 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     }
     let mut diagnostics = reports.take();
     diagnostics.extend(fragments.iter().flat_map(|f| f.diagnostics.iter().cloned()));
-    memo.end(objects);
+    memo.end(objects, &model);
     Translation {
         model,
         endpoints,
@@ -141,15 +142,22 @@ fn fragments(
     reports: &Reports,
 ) -> Vec<Arc<Fragment>> {
     let classes = Classes::new(objects, settings, reports);
+    let kind: Arc<str> = ObjectKind::Ingress.name().into();
     let mut fragments = Vec::with_capacity(objects.ingresses.len());
     for ((namespace, name), stored) in &objects.ingresses {
-        let object = model::ObjectRef::new("Ingress", namespace.clone(), name.clone());
+        let (namespace, name) = (namespace.clone(), name.clone());
+        let object = ObjectRef { kind: kind.clone(), namespace, name };
         let scope = Scope::root(&object, reports);
         let Some(dialect) = classes.dialect_of(&stored.object, &scope) else { continue };
         let created = stored.object.metadata.creation_timestamp.clone();
-        let age = Age { created, dialect, namespace: namespace.clone(), name: name.clone() };
+        let age = Age {
+            created,
+            dialect,
+            namespace: object.namespace.clone(),
+            name: object.name.clone(),
+        };
         let fragment = memo.take(stored.content, &age, objects).unwrap_or_else(|| {
-            let read = ingress::read(&stored.object, age, lookup, settings, &memo.leaves);
+            let read = ingress::read(&stored.object, &object, age, lookup, settings, &memo.leaves);
             let fragment = Arc::new(read);
             memo.put(stored.content, &fragment, objects);
             fragment
@@ -165,21 +173,19 @@ fn upstreams(
     model: &mut Model,
     fragments: &[Arc<Fragment>],
 ) -> BTreeMap<UpstreamId, Arc<Endpoints>> {
-    let mut plans: BTreeMap<&UpstreamId, &UpstreamPlan> = BTreeMap::new();
+    let mut plans: HashMap<&UpstreamId, &UpstreamPlan, RandomState> = HashMap::default();
     for plan in fragments.iter().flat_map(|fragment| &fragment.plans) {
         plans.entry(&plan.upstream.id).or_insert(plan);
     }
-    let mut sources = BTreeMap::new();
+    let mut used: Vec<&UpstreamPlan> = Vec::new();
     for route in model.hosts.values().flat_map(|host| &host.routes) {
         let Action::Forward(split) = &route.action else { continue };
         for backend in &split.backends {
-            if let Some(plan) = plans.get(&backend.upstream)
-                && !sources.contains_key(&backend.upstream)
-            {
-                sources.insert(backend.upstream.clone(), plan.endpoints.clone());
-                model.upstreams.insert(backend.upstream.clone(), plan.upstream.clone());
-            }
+            // Taken out, so that each is used once.
+            used.extend(plans.remove(&backend.upstream));
         }
     }
-    sources
+    let upstreams = used.iter().map(|plan| (plan.upstream.id.clone(), plan.upstream.clone()));
+    model.upstreams = upstreams.collect();
+    used.iter().map(|plan| (plan.upstream.id.clone(), plan.endpoints.clone())).collect()
 }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
@@ -14,7 +15,7 @@ use crate::objects::{Change, ObjectKey, ObjectKind, ObjectStore, Stored, StoredS
 /// Every key that a translation asked for. Slices stand under the name of their Service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
-    keys: HashSet<ObjectKey>,
+    keys: HashSet<ObjectKey, RandomState>,
 }
 
 impl References {

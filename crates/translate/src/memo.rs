@@ -1,19 +1,22 @@
-//! What is kept from one translation to the next: fragments of Ingresses, and dear leaves.
+//! What is kept from one translation to the next: fragments, virtual hosts, and dear leaves.
 //!
-//! A fragment is kept by the contents of its Ingress and of everything it looked at; a leaf (a
-//! certificate, a pattern) by its own content. A memo never changes a result: translating with one
+//! A fragment is kept by the contents of its Ingress and of everything it looked at; a virtual host
+//! by the fragments it was made of; a leaf (a certificate, a pattern) by its own content. A memo never changes a result: translating with one
 //! gives what translating without one gives. What was not used in a translation is forgotten.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
+use model::{Diagnostic, Hostname, Model, VirtualHost};
 
 use crate::ingress::Fragment;
-use crate::objects::{ContentHash, ObjectKey, ObjectStore};
+use crate::objects::{ContentHash, Named, ObjectKey, ObjectStore};
 use crate::order::Age;
 use crate::pattern::{self, Pattern};
+use crate::scope::Reports;
 use crate::secret::{self, ReadCertificate};
 use crate::settings::Settings;
 
@@ -22,7 +25,8 @@ use crate::settings::Settings;
 pub struct Memo {
     /// The settings that everything here was made with.
     settings: Option<Settings>,
-    fragments: HashMap<(Arc<str>, Arc<str>), KeptFragment>,
+    fragments: Named<KeptFragment>,
+    hosts: HashMap<Hostname, KeptHost, RandomState>,
     pub(crate) leaves: Leaves,
 }
 
@@ -33,6 +37,36 @@ struct KeptFragment {
     /// The contents of what the fragment looked at, in the order of its references.
     references: Vec<Option<ContentHash>>,
     fragment: Arc<Fragment>,
+}
+
+/// A virtual host, and all that it was made of.
+#[derive(Debug)]
+struct KeptHost {
+    ingredients: Ingredients,
+    host: Arc<VirtualHost>,
+    diagnostics: Vec<Diagnostic>,
+}
+
+/// What a virtual host depends on. Fragments are the same only if they are the very same.
+#[derive(Clone, Debug)]
+pub(crate) struct Ingredients {
+    pub(crate) fragments: Vec<Arc<Fragment>>,
+    pub(crate) global_default: Option<Arc<Fragment>>,
+    pub(crate) has_certificate: bool,
+}
+
+impl PartialEq for Ingredients {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |a: &Option<Arc<Fragment>>, b: &Option<Arc<Fragment>>| match (a, b) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        self.has_certificate == other.has_certificate
+            && self.fragments.len() == other.fragments.len()
+            && same(&self.global_default, &other.global_default)
+            && self.fragments.iter().zip(&other.fragments).all(|(a, b)| Arc::ptr_eq(a, b))
+    }
 }
 
 impl Memo {
@@ -82,8 +116,34 @@ impl Memo {
         self.fragments.insert((age.namespace, age.name), kept);
     }
 
-    /// Forgets the fragments of Ingresses that are no more, and leaves that nobody asked for.
-    pub(crate) fn end(&mut self, store: &ObjectStore) {
+    /// The virtual host of these ingredients: the one from before, or what `make` makes.
+    pub(crate) fn host(
+        &mut self,
+        hostname: &Hostname,
+        ingredients: Ingredients,
+        reports: &Reports,
+        make: impl FnOnce(&Leaves, &Reports) -> VirtualHost,
+    ) -> Arc<VirtualHost> {
+        if let Some(kept) = self.hosts.get(hostname)
+            && kept.ingredients == ingredients
+        {
+            kept.diagnostics.iter().cloned().for_each(|diagnostic| reports.push(diagnostic));
+            return kept.host.clone();
+        }
+        let own_reports = Reports::default();
+        let host = Arc::new(make(&self.leaves, &own_reports));
+        let diagnostics = own_reports.take();
+        diagnostics.iter().cloned().for_each(|diagnostic| reports.push(diagnostic));
+        let kept = KeptHost { ingredients, host: host.clone(), diagnostics };
+        self.hosts.insert(hostname.clone(), kept);
+        host
+    }
+
+    /// Forgets what was made of Ingresses and hosts that are no more, and an excess of leaves.
+    pub(crate) fn end(&mut self, store: &ObjectStore, model: &Model) {
+        if self.hosts.len() > model.hosts.len() {
+            self.hosts.retain(|hostname, _| model.hosts.contains_key(hostname));
+        }
         if self.fragments.len() > store.ingresses.len() {
             self.fragments.retain(|name, _| store.ingresses.contains_key(name));
         }

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use model::policy::{BodyLimit, HttpsRedirect};
 use model::{
     Action, Code, Diagnostic, Effect, FixedResponse, Hostname, Miss, PathForm, PathKind, PathMatch,
@@ -14,7 +15,7 @@ use model::{
 };
 
 use crate::ingress::{Fragment, HostRules, PathRule, PathType};
-use crate::memo::Leaves;
+use crate::memo::{Ingredients, Leaves, Memo};
 use crate::nginx;
 use crate::scope::Reports;
 use crate::settings::Dialect;
@@ -30,11 +31,11 @@ const ACME_PREFIX: &str = "/.well-known/acme-challenge";
 pub(crate) struct HostDraft<'f> {
     pub(crate) hostname: &'f Hostname,
     /// The oldest Ingress that names the host.
-    pub(crate) owner: &'f Fragment,
+    pub(crate) owner: &'f Arc<Fragment>,
     pub(crate) provenance: &'f Provenance,
-    parts: Vec<(&'f Fragment, Option<&'f HostRules>)>,
+    parts: Vec<(&'f Arc<Fragment>, &'f HostRules)>,
     /// The default of all hosts, for the host-less block alone.
-    global_default: Option<(&'f Fragment, &'f PathRule)>,
+    global_default: Option<(&'f Arc<Fragment>, &'f PathRule)>,
     pub(crate) has_certificate: bool,
 }
 
@@ -49,36 +50,40 @@ pub(crate) struct Claim<'f> {
 pub(crate) fn hosts(
     fragments: &[Arc<Fragment>],
     https: &HttpsHosts,
-    leaves: &Leaves,
+    memo: &mut Memo,
     reports: &Reports,
 ) -> BTreeMap<Hostname, Arc<VirtualHost>> {
-    let mut drafts: BTreeMap<&Hostname, HostDraft<'_>> = BTreeMap::new();
+    let mut drafts: HashMap<&Hostname, HostDraft<'_>, RandomState> = HashMap::default();
     for fragment in fragments {
         for rules in &fragment.hosts {
             let draft = drafts.entry(&rules.hostname).or_insert_with(|| {
                 HostDraft::new(&rules.hostname, fragment, &rules.provenance, https)
             });
-            draft.parts.push((fragment, Some(rules)));
+            draft.parts.push((fragment, rules));
         }
     }
     add_global_default(fragments, &mut drafts, https, reports);
     drafts
         .into_values()
-        .map(|draft| (draft.hostname.clone(), Arc::new(draft.finish(leaves, reports))))
+        .map(|draft| {
+            let make = |leaves: &Leaves, reports: &Reports| draft.finish(leaves, reports);
+            let host = memo.host(draft.hostname, draft.ingredients(), reports, make);
+            (draft.hostname.clone(), host)
+        })
         .collect()
 }
 
 /// The oldest Ingress without rules has the default backend of all hosts.
 fn add_global_default<'f>(
     fragments: &'f [Arc<Fragment>],
-    drafts: &mut BTreeMap<&'f Hostname, HostDraft<'f>>,
+    drafts: &mut HashMap<&'f Hostname, HostDraft<'f>, RandomState>,
     https: &HttpsHosts,
     reports: &Reports,
 ) {
     let mut defaults = fragments
         .iter()
         .filter(|fragment| fragment.hosts.is_empty())
-        .filter_map(|fragment| Some((&**fragment, fragment.default_backend.as_ref()?)));
+        .filter_map(|fragment| Some((fragment, fragment.default_backend.as_ref()?)));
     let Some((fragment, rule)) = defaults.next() else { return };
     for (_, loser) in defaults {
         report_default_conflict(loser, rule, "every host without a rule", reports);
@@ -92,7 +97,7 @@ fn add_global_default<'f>(
 impl<'f> HostDraft<'f> {
     fn new(
         hostname: &'f Hostname,
-        owner: &'f Fragment,
+        owner: &'f Arc<Fragment>,
         provenance: &'f Provenance,
         https: &HttpsHosts,
     ) -> Self {
@@ -103,6 +108,15 @@ impl<'f> HostDraft<'f> {
             parts: Vec::new(),
             global_default: None,
             has_certificate: https.contains(hostname),
+        }
+    }
+
+    /// All that the finished host depends on.
+    fn ingredients(&self) -> Ingredients {
+        Ingredients {
+            fragments: self.parts.iter().map(|(fragment, _)| (*fragment).clone()).collect(),
+            global_default: self.global_default.map(|(fragment, _)| fragment.clone()),
+            has_certificate: self.has_certificate,
         }
     }
 
@@ -129,10 +143,7 @@ impl<'f> HostDraft<'f> {
     /// Every path rule of the host, oldest Ingress first, as written within one.
     pub(crate) fn claims(&self) -> impl Iterator<Item = Claim<'f>> {
         self.parts.iter().flat_map(|&(fragment, rules)| {
-            rules
-                .into_iter()
-                .flat_map(|rules| &rules.paths)
-                .map(move |rule| Claim { fragment, rule })
+            rules.paths.iter().map(move |rule| Claim { fragment, rule })
         })
     }
 
@@ -184,7 +195,7 @@ impl<'f> HostDraft<'f> {
         let (fragment, bare) = self
             .parts
             .iter()
-            .find_map(|(fragment, rules)| Some((fragment, rules.as_ref()?.bare.as_ref()?)))?;
+            .find_map(|(fragment, rules)| Some((fragment, rules.bare.as_ref()?)))?;
         Some(Route {
             path: path(),
             policy: self.policy(fragment, "/"),
@@ -259,13 +270,13 @@ impl std::fmt::Display for HostDraft<'_> {
 pub(crate) struct Chosen<'c, 'f> {
     host: &'c HostDraft<'f>,
     reports: &'c Reports,
-    winners: HashMap<PathMatch, Claim<'f>>,
+    winners: HashMap<PathMatch, Claim<'f>, RandomState>,
     pub(crate) routes: Vec<Route>,
 }
 
 impl<'c, 'f> Chosen<'c, 'f> {
     pub(crate) fn new(host: &'c HostDraft<'f>, reports: &'c Reports) -> Self {
-        Self { host, reports, winners: HashMap::new(), routes: Vec::new() }
+        Self { host, reports, winners: HashMap::default(), routes: Vec::new() }
     }
 
     pub(crate) fn contains(&self, kind: PathKind, path: &str) -> bool {

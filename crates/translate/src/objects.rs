@@ -5,11 +5,12 @@
 //! outlives a version: a Secret whose new content holds no usable certificate keeps the content
 //! that did, until it is deleted.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
@@ -265,22 +266,26 @@ impl StoredSecret {
     }
 }
 
-pub(crate) type Named<T> = BTreeMap<(Arc<str>, Arc<str>), Stored<T>>;
+/// A namespace and a name.
+pub(crate) type Name = (Arc<str>, Arc<str>);
+
+/// Objects of one kind. Results are sorted later, so that the order here never shows.
+pub(crate) type Named<T> = HashMap<Name, T, RandomState>;
 
 /// All objects, by kind, namespace and name.
 #[derive(Clone, Debug, Default)]
 pub struct ObjectStore {
-    pub(crate) ingresses: Named<Ingress>,
-    pub(crate) classes: Named<IngressClass>,
-    pub(crate) services: Named<Service>,
-    pub(crate) endpoints: Named<Endpoints>,
-    pub(crate) config_maps: Named<ConfigMap>,
-    pub(crate) namespaces: Named<Namespace>,
-    pub(crate) secrets: BTreeMap<(Arc<str>, Arc<str>), StoredSecret>,
+    pub(crate) ingresses: Named<Stored<Ingress>>,
+    pub(crate) classes: Named<Stored<IngressClass>>,
+    pub(crate) services: Named<Stored<Service>>,
+    pub(crate) endpoints: Named<Stored<Endpoints>>,
+    pub(crate) config_maps: Named<Stored<ConfigMap>>,
+    pub(crate) namespaces: Named<Stored<Namespace>>,
+    pub(crate) secrets: Named<StoredSecret>,
     /// By namespace and Service, then by the slice's name.
-    pub(crate) slices: BTreeMap<(Arc<str>, Arc<str>), BTreeMap<Arc<str>, Stored<EndpointSlice>>>,
+    pub(crate) slices: Named<BTreeMap<Arc<str>, Stored<EndpointSlice>>>,
     /// The Service that each slice belongs to; none for a slice without the label.
-    slice_owners: BTreeMap<(Arc<str>, Arc<str>), (Option<Arc<str>>, ContentHash)>,
+    slice_owners: Named<(Option<Arc<str>>, ContentHash)>,
     synced: bool,
 }
 
@@ -370,12 +375,7 @@ impl ObjectStore {
     }
 
     /// Only a change of a Secret is looked into: at the start there is nothing to keep.
-    fn insert_secret(
-        &mut self,
-        name: (Arc<str>, Arc<str>),
-        object: Arc<Secret>,
-        content: ContentHash,
-    ) {
+    fn insert_secret(&mut self, name: Name, object: Arc<Secret>, content: ContentHash) {
         let last_good = self.secrets.remove(&name).and_then(|before| {
             if secret::read(&object).is_ok() {
                 None

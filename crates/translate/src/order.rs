@@ -20,8 +20,13 @@ pub(crate) struct Age {
 }
 
 impl Age {
-    fn full_name(&self) -> impl Iterator<Item = u8> {
-        self.namespace.bytes().chain([b'/']).chain(self.name.bytes())
+    /// Compares `namespace/name` as one text.
+    fn cmp_name(&self, other: &Self) -> Ordering {
+        if self.namespace == other.namespace {
+            return self.name.cmp(&other.name);
+        }
+        let full = self.namespace.bytes().chain([b'/']).chain(self.name.bytes());
+        full.cmp(other.namespace.bytes().chain([b'/']).chain(other.name.bytes()))
     }
 }
 
@@ -34,8 +39,8 @@ impl Ord for Age {
             (None, None) => Ordering::Equal,
         };
         by_time.then_with(|| self.dialect.cmp(&other.dialect)).then_with(|| match self.dialect {
-            Dialect::Kubernetes => self.full_name().cmp(other.full_name()),
-            Dialect::Nginx => other.full_name().cmp(self.full_name()),
+            Dialect::Kubernetes => self.cmp_name(other),
+            Dialect::Nginx => other.cmp_name(self),
         })
     }
 }

@@ -88,14 +88,14 @@ struct Walk<'w> {
 /// Reads one Ingress of ours.
 pub(crate) fn read(
     ingress: &Ingress,
+    object: &ObjectRef,
     age: Age,
     lookup: &Lookup<'_>,
     settings: &Settings,
     leaves: &Leaves,
 ) -> Fragment {
-    let object = ObjectRef::new("Ingress", age.namespace.clone(), age.name.clone());
     let reports = Reports::default();
-    let root = Scope::root(&object, &reports);
+    let root = Scope::root(object, &reports);
     let empty = std::collections::BTreeMap::new();
     let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&empty);
     let wishes = annotation::read(annotations, &root.at("metadata.annotations"));
