@@ -53,6 +53,11 @@ fn host_text() -> impl Strategy<Value = String> {
     prop::collection::vec(prop::sample::select(vec!["a", "b"]), 1..4).prop_map(|l| l.join("."))
 }
 
+/// Host, canonical path, decoded path.
+fn request() -> impl Strategy<Value = (Option<String>, String, String)> {
+    (prop::option::of(host_text()), path_text(), path_text())
+}
+
 fn hostname() -> impl Strategy<Value = Hostname> {
     prop_oneof![
         host_text().prop_map(|text| Hostname::Exact(text.into())),
@@ -165,7 +170,7 @@ proptest! {
     #[test]
     fn the_table_answers_as_a_linear_search_does(
         blocks in blocks(),
-        requests in prop::collection::vec((prop::option::of(host_text()), path_text(), path_text()), 8),
+        requests in prop::collection::vec(request(), 8),
     ) {
         let table = table(&blocks);
         for (host, canonical, decoded) in &requests {
@@ -187,7 +192,8 @@ proptest! {
         decoded in path_text(),
     ) {
         let table = table(&blocks);
-        let head = RequestHead { host: host.as_deref(), canonical: &canonical, decoded: decoded.as_bytes() };
+        let host = host.as_deref();
+        let head = RequestHead { host, canonical: &canonical, decoded: decoded.as_bytes() };
         let explanation = table.explain(&head);
         let told: Vec<(Hostname, usize)> = explanation
             .hosts
@@ -231,7 +237,8 @@ proptest! {
             routes: patterns
                 .iter()
                 .enumerate()
-                .map(|(index, text)| (PathMatch::new(PathKind::RegexIgnoreCase, text.as_str()), index))
+                .map(|(index, text)| (PathKind::RegexIgnoreCase, text.as_str(), index))
+                .map(|(kind, text, index)| (PathMatch::new(kind, text), index))
                 .collect(),
         };
         let table = table(std::slice::from_ref(&block));

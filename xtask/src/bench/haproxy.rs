@@ -46,9 +46,11 @@ fn configuration(fleet: &Fleet<'_>, home: &Path, ports: Ports, buffers: Buffers)
         Buffers::Large => (131_072, ""),
     };
     let mut text = format!(
-        "global\n nbthread 1\n maxconn {connections}\n tune.bufsize {bytes}\n tune.pool-high-fd-ratio 60\n\
+        "global\n nbthread 1\n maxconn {connections}\n tune.bufsize {bytes}\n\
+         \x20tune.pool-high-fd-ratio 60\n\
          defaults\n mode http\n {delay}\n option http-keep-alive\n http-reuse always\n\
-         \x20timeout connect 5s\n timeout client 75s\n timeout server 60s\n timeout http-keep-alive 75s\n\
+         \x20timeout connect 5s\n timeout client 75s\n timeout server 60s\n\
+         \x20timeout http-keep-alive 75s\n\
          frontend bench\n\
          \x20bind 127.0.0.1:{http}\n\
          \x20bind 127.0.0.1:{https} ssl crt {home}/tls.pem alpn h2,http/1.1\n\
@@ -59,7 +61,8 @@ fn configuration(fleet: &Fleet<'_>, home: &Path, ports: Ports, buffers: Buffers)
          \x20http-request set-header X-Forwarded-Port %[dst_port]\n\
          \x20http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]\n\
          \x20http-request set-var(txn.path) path\n\
-         \x20use_backend %[req.hdr(host),host_only,lower,concat(,txn.path),map_beg({home}/routes.map,none)]\n\
+         \x20use_backend %[req.hdr(host),host_only,lower,concat(,txn.path),\
+         map_beg({home}/routes.map,none)]\n\
          backend none\n http-request return status 404\n",
         connections = super::place::connections_max(),
         http = ports.http,

@@ -295,8 +295,8 @@ mod tests {
     const H2LOAD: &str = "\
 finished in 1.00s, 2294.00 req/s, 858.01KB/s
 requests: 2294 total, 2295 started, 2294 done, 2294 succeeded, 0 failed, 0 errored, 0 timeout
-                 min         max         median      p95         p99         mean        sd         +/- sd
-request     :      173us      3.33ms       743us      1.33ms      1.74ms       793us       295us    73.84%
+             min     max     median  p95     p99     mean    sd      +/- sd
+request     :  173us  3.33ms   743us  1.33ms  1.74ms   793us   295us  73.84%
 ";
 
     #[test]

@@ -29,8 +29,10 @@ pub(super) fn ingress(index: usize, api: &str) -> String {
     let host = host(index);
     let mut text = format!(
         "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata:\n  name: host-{index}\n  \
-         namespace: default\n  annotations:\n    nginx.ingress.kubernetes.io/ssl-redirect: \"false\"\n\
-         spec:\n  tls:\n  - hosts: [{host}]\n    secretName: bench\n  rules:\n  - host: {host}\n    \
+         namespace: default\n  annotations:\n    \
+         nginx.ingress.kubernetes.io/ssl-redirect: \"false\"\n\
+         spec:\n  tls:\n  - hosts: [{host}]\n    secretName: bench\n  rules:\n  \
+         - host: {host}\n    \
          http:\n      paths:\n",
     );
     for (name, path) in SERVICES {
@@ -38,7 +40,8 @@ pub(super) fn ingress(index: usize, api: &str) -> String {
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "      - path: {path}\n        pathType: Prefix\n        backend:\n          service:\n            \
+            "      - path: {path}\n        pathType: Prefix\n        backend:\n          \
+             service:\n            \
              name: {service}\n            port:\n              number: 80\n",
         );
     }

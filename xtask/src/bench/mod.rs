@@ -1,4 +1,4 @@
-//! `cargo xtask bench`: what a request costs here, in nginx and in `HAProxy`, measured side by side.
+//! `cargo xtask bench`: what a request costs here, in nginx and in `HAProxy`, side by side.
 //!
 //! Every proxy runs one worker on one core; load generator and backend share another. All proxies
 //! route the same thousand hosts and set the same request fields, and are measured in turns within

@@ -55,12 +55,13 @@ fn configuration(
         "access_log off;".to_owned()
     };
     let mut text = format!(
-        "daemon off;\n{user}\nworker_processes 1;\nworker_rlimit_nofile 65536;\npid {home}/nginx.pid;\n\
+        "daemon off;\n{user}\nworker_processes 1;\npid {home}/nginx.pid;\n\
          events {{ worker_connections 32768; multi_accept on; }}\n\
          http {{\n\
          server_tokens off; tcp_nodelay on; reset_timedout_connection on;\n\
          log_format bench escape=json '{{\"time\":\"$time_iso8601\",\"client\":\"$remote_addr\",\
-         \"method\":\"$request_method\",\"host\":\"$host\",\"uri\":\"$request_uri\",\"status\":$status,\
+         \"method\":\"$request_method\",\"host\":\"$host\",\
+         \"uri\":\"$request_uri\",\"status\":$status,\
          \"bytes\":$bytes_sent,\"duration\":$request_time,\"upstream\":\"$upstream_addr\",\
          \"upstream_duration\":\"$upstream_response_time\",\"agent\":\"$http_user_agent\",\
          \"referer\":\"$http_referer\",\"id\":\"$request_id\"}}';\n\
@@ -68,7 +69,8 @@ fn configuration(
          keepalive_timeout 75s; keepalive_requests 100000000;\n\
          server_names_hash_max_size 8192; server_names_hash_bucket_size 128;\n\
          client_body_temp_path {home}/body; proxy_temp_path {home}/proxy;\n\
-         fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi; scgi_temp_path {home}/scgi;\n\
+         fastcgi_temp_path {home}/fastcgi; uwsgi_temp_path {home}/uwsgi;\n\
+         scgi_temp_path {home}/scgi;\n\
          proxy_http_version 1.1; proxy_buffering on; proxy_max_temp_file_size 0; {sizes}\n\
          proxy_set_header Connection \"\";\n\
          proxy_set_header Host $http_host;\n\

@@ -79,9 +79,9 @@ impl Report {
 
     pub(super) fn markdown(&self) -> String {
         let mut text = String::from(
-            "# Benchmarks\n\nWritten by `cargo xtask bench`. Every figure is from one run, in which \
-             the proxies took turns; ratios are the ones to compare, absolute figures are this \
-             machine's.\n\n",
+            "# Benchmarks\n\nWritten by `cargo xtask bench`. Every figure is from one run, \
+             in which the proxies took turns; ratios are the ones to compare, absolute figures \
+             are this machine's.\n\n",
         );
         self.conditions(&mut text);
         self.ratios(&mut text);
@@ -101,9 +101,9 @@ impl Report {
         line(
             text,
             format_args!(
-                "- One worker each on core 0; load generator and backend on core 1. {} rounds of {} s, \
-                 medians. {} hosts of three paths are routed; requests visit all of them in a \
-                 scattered order (HTTP/2 and steady rates: one host). All set the same six request \
+                "- One worker each on core 0; load generator and backend on core 1. {} \
+                 rounds of {} s, medians. {} hosts of three paths are routed; requests visit all of \
+                 them in a scattered order (HTTP/2 and steady rates: one host). All set the same six request \
                  fields. Ours counts its metrics throughout.",
                 self.rounds,
                 self.seconds,
@@ -113,8 +113,8 @@ impl Report {
         line(
             text,
             format_args!(
-                "- CPU is the scheduler's run time of the proxy's threads and children per answered \
-                 request. Answers were checked: all 2xx, bodies of full size.\n"
+                "- CPU is the scheduler's run time of the proxy's threads and children per \
+                 answered request. Answers were checked: all 2xx, bodies of full size.\n"
             ),
         );
     }
@@ -127,8 +127,8 @@ impl Report {
         line(
             text,
             format_args!(
-                "| scenario | to nginx | aimed at | to HAProxy | aimed at | with access log | aimed \
-                 at | p99 to best peer | aimed at | MiB above nginx | aimed at |"
+                "| scenario | to nginx | aimed at | to HAProxy | aimed at | with access log \
+                 | aimed at | p99 to best peer | aimed at | MiB above nginx | aimed at |"
             ),
         );
         line(text, format_args!("|---|---|---|---|---|---|---|---|---|---|---|"));
@@ -137,8 +137,8 @@ impl Report {
             line(
                 text,
                 format_args!(
-                    "| ({}) {} | {} | {:.2} | {} | 1.00 | {} | {LOG_TARGET:.2} | {} | {P99_TARGET:.2} | \
-                     {} | {MEMORY_TARGET:.0} |",
+                    "| ({}) {} | {} | {:.2} | {} | 1.00 | {} | {LOG_TARGET:.2} | {} | \
+                     {P99_TARGET:.2} | {} | {MEMORY_TARGET:.0} |",
                     table.scenario.name,
                     table.scenario.title,
                     judged(table.ratio(OURS, nginx), table.scenario.target),
