@@ -34,7 +34,7 @@ use crate::{Change, Publish, Tell};
 pub(crate) const MESSAGES_MAX: usize = 1_024;
 
 /// Without any change everything is built this often, since certificates expire by themselves.
-const REBUILD: Duration = Duration::from_secs(3_600);
+const REBUILD: Duration = Duration::from_hours(1);
 
 /// After a short build, this much quiet is waited for before a whole one checks it and renews the
 /// report; more, where a whole build takes more than a twentieth of it.
@@ -460,3 +460,6 @@ fn seconds_now() -> Option<i64> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
     i64::try_from(now.as_secs()).ok()
 }
+
+#[cfg(test)]
+mod tests;

@@ -68,3 +68,92 @@ fn failure(error: &NetError) -> Answer {
         _ => Answer::Failed(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+    use std::time::Duration;
+
+    use hickory_resolver::config::{ConnectionConfig, NameServerConfig, ResolverConfig};
+    use hickory_resolver::net::runtime::TokioRuntimeProvider;
+
+    use super::*;
+
+    /// A name server that knows `db.example` (192.0.2.1, 30 seconds), knows that `gone.example` does
+    /// not exist and that `empty.example` has no address, and fails for everything else.
+    fn serve(socket: &UdpSocket) -> std::io::Result<()> {
+        let mut query = [0; 512];
+        loop {
+            let (length, client) = socket.recv_from(&mut query)?;
+            let query = &query[..length];
+            // The question stands behind the head of 12 bytes: labels, a zero, type and class.
+            let name_end = 12 + query[12..].iter().position(|&byte| byte == 0).unwrap_or(0);
+            let question = &query[12..name_end + 5];
+            let is_ipv4 = query[name_end + 2] == 1;
+            let (code, has_answer) = match &query[12..name_end] {
+                b"\x02db\x07example" => (0, is_ipv4),
+                b"\x05empty\x07example" => (0, false),
+                b"\x04gone\x07example" => (3, false),
+                _ => (2, false),
+            };
+            let mut answer = query[..2].to_vec();
+            answer.extend([0x81, 0x80 | code, 0, 1, 0, u8::from(has_answer), 0, 0, 0, 0]);
+            answer.extend(question);
+            if has_answer {
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 30, 0, 4, 192, 0, 2, 1]);
+            }
+            socket.send_to(&answer, client)?;
+        }
+    }
+
+    /// A lookup that asks that name server alone, with a search list of `example`.
+    fn system() -> SystemLookup {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let mut connection = ConnectionConfig::udp();
+        connection.port = socket.local_addr().unwrap().port();
+        std::thread::spawn(move || serve(&socket));
+        let server = NameServerConfig::new(Ipv4Addr::LOCALHOST.into(), true, vec![connection]);
+        let search = vec!["example".parse().unwrap()];
+        let config = ResolverConfig::from_parts(None, search, vec![server]);
+        let mut builder =
+            TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+        builder.options_mut().attempts = 0;
+        SystemLookup { resolver: Mutex::new(Some(builder.build().unwrap())) }
+    }
+
+    fn answers(questions: &[(&str, bool)]) -> Vec<Answer> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let system = system();
+            let mut answers = Vec::new();
+            for &(name, search) in questions {
+                answers.push(system.lookup(&Query { name: name.into(), search }).await);
+            }
+            answers
+        })
+    }
+
+    #[test]
+    fn a_name_has_its_addresses_for_their_time_to_live() {
+        let answers = answers(&[("db.example", false)]);
+        let [Answer::Addresses(addresses, ttl)] = &answers[..] else { panic!("{answers:?}") };
+        assert_eq!(*addresses, [IpAddr::from([192, 0, 2, 1])]);
+        assert!((Duration::from_secs(25)..=Duration::from_secs(30)).contains(ttl), "{ttl:?}");
+    }
+
+    #[test]
+    fn only_an_answer_that_says_so_means_that_a_name_has_no_address() {
+        let answers =
+            answers(&[("gone.example", false), ("empty.example", false), ("odd.example", false)]);
+        assert!(matches!(answers[0], Answer::NoSuchName(_)), "{answers:?}");
+        assert!(matches!(answers[1], Answer::NoSuchName(_)), "{answers:?}");
+        assert!(matches!(answers[2], Answer::Failed(_)), "{answers:?}");
+    }
+
+    #[test]
+    fn the_search_list_applies_only_where_it_is_asked_for() {
+        let answers = answers(&[("db", true), ("db", false)]);
+        assert!(matches!(answers[0], Answer::Addresses(..)), "{answers:?}");
+        assert!(matches!(answers[1], Answer::Failed(_)), "{answers:?}");
+    }
+}

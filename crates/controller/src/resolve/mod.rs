@@ -23,11 +23,11 @@ pub(crate) use lookup::SystemLookup;
 pub(crate) use merge::merge;
 
 /// How long an answer holds at least and at most.
-const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3_600);
+const TTL: std::ops::RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_hours(1);
 
 /// How long to wait after the first failure; doubled for each further one up to `RETRY_MAX`.
 const RETRY_MIN: Duration = Duration::from_secs(1);
-const RETRY_MAX: Duration = Duration::from_secs(60);
+const RETRY_MAX: Duration = Duration::from_mins(1);
 
 /// How many addresses of one name are used.
 pub(crate) const ADDRESSES_MAX: usize = 64;
@@ -266,7 +266,7 @@ mod tests {
         let mut pause = |ttl| take(&mut known, Answer::Addresses(vec![], ttl), &mut 0);
         assert_eq!(pause(Duration::ZERO), Duration::from_secs(1));
         assert_eq!(pause(Duration::from_secs(77)), Duration::from_secs(77));
-        assert_eq!(pause(Duration::from_secs(1 << 40)), Duration::from_secs(3_600));
+        assert_eq!(pause(Duration::from_secs(1 << 40)), Duration::from_hours(1));
     }
 
     #[test]
@@ -289,7 +289,7 @@ mod tests {
             Answer::NoSuchName("no such name".into()),
         ];
         let told = told(answers, Duration::from_secs(20));
-        assert_eq!(told.last().unwrap().1.addresses, []);
+        assert!(told.last().unwrap().1.addresses.is_empty());
     }
 
     #[test]

@@ -49,7 +49,9 @@ pub(crate) struct Hints {
     pub(crate) touched: BTreeSet<PathBuf>,
     /// Regular files that were created and are probably being written.
     pub(crate) created: BTreeSet<PathBuf>,
-    /// Look at everything, and trust no absence of hints.
+    /// List everything anew.
+    pub(crate) list: bool,
+    /// The same, and trust no absence of hints about files that were written to in place.
     pub(crate) poll: bool,
 }
 
@@ -127,6 +129,11 @@ impl Directory {
         Ok(Self { is_for_reading: true, ..Self::open(paths)? })
     }
 
+    /// Finds the directories to watch, and reads no file.
+    pub(crate) fn survey(&mut self) {
+        self.directories = Listing::of(self.roots.iter().map(|root| &*root.absolute)).directories;
+    }
+
     /// Reads everything for the first time. The batch ends with `Synced`.
     pub(crate) fn start(&mut self, standard_input: impl io::Read) -> Batch {
         let mut keys = BTreeSet::new();
@@ -144,7 +151,7 @@ impl Directory {
         let diagnostics_before = self.diagnostics();
         self.unfinished.extend(hints.created.iter().cloned());
         let mut keys = BTreeSet::new();
-        let mut needs_list = hints.poll;
+        let mut needs_list = hints.poll || hints.list;
         for path in &hints.touched {
             self.unfinished.remove(path);
             match self.touch(path, now) {
@@ -447,7 +454,7 @@ fn is_settled(stamp: Stamp) -> bool {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let age = i64::try_from(now).unwrap_or(i64::MAX) - stamp.modified_seconds();
     // A time in the future says nothing; waiting for it would be waiting for ever.
-    age > SETTLED_SECONDS || age < 0
+    !(0..=SETTLED_SECONDS).contains(&age)
 }
 
 fn read_text(path: &Path) -> io::Result<String> {
@@ -460,3 +467,6 @@ fn read_text(path: &Path) -> io::Result<String> {
     file.take(FILE_BYTES_MAX).read_to_string(&mut text)?;
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

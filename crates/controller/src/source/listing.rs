@@ -130,11 +130,14 @@ impl Listing {
             Ok(metadata) if is_manifest(path) && metadata.is_file() => {
                 self.add_file(path, &metadata);
             }
-            Ok(_) => {}
-            // Gone since the directory was read: an absence that was seen.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !path.is_symlink() => {}
-            Err(error) if is_manifest(path) => self.unlisted.push((path.to_owned(), error)),
-            Err(_) => {}
+            // One that is gone since the directory was read is an absence that was seen.
+            Err(error)
+                if is_manifest(path)
+                    && (error.kind() != io::ErrorKind::NotFound || path.is_symlink()) =>
+            {
+                self.unlisted.push((path.to_owned(), error));
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 }

@@ -46,8 +46,16 @@ impl Watching {
         let (stop, stopped) = bounded(0);
         let reads_standard_input = directory.reads_standard_input();
         let thread = thread::Builder::new().name("manifests".into()).spawn(move || {
-            if tell(directory.start(std::io::stdin().lock())) && directory.is_watchable() {
-                Loop::new(directory).run(&stopped, tell);
+            if !directory.is_watchable() {
+                tell(directory.start(std::io::stdin().lock()));
+                return;
+            }
+            // Watched before it is read, so that nothing falls between the two.
+            directory.survey();
+            let mut following = Loop::new(directory);
+            following.watch();
+            if tell(following.directory.start(std::io::stdin().lock())) {
+                following.run(&stopped, tell);
             }
         })?;
         Ok(Self { stop: Some(stop), reads_standard_input, thread: Some(thread) })
@@ -85,7 +93,7 @@ impl Loop {
         let watcher =
             notify::recommended_watcher(move |event: notify::Result<Event>| match event {
                 Ok(event) if event.need_rescan() => lost.store(true, Ordering::Release),
-                Ok(event) if is_news(&event.kind) => {
+                Ok(event) if is_news(event.kind) => {
                     if sender.try_send(event).is_err() {
                         lost.store(true, Ordering::Release);
                     }
@@ -109,9 +117,7 @@ impl Loop {
     }
 
     fn run(mut self, stopped: &Receiver<()>, mut tell: impl FnMut(Batch) -> bool) {
-        self.watch();
-        // What changed between the first reading and the watch.
-        let mut hints = Hints { poll: true, ..Hints::default() };
+        let mut hints = Hints::default();
         let mut last_poll = Instant::now();
         loop {
             if hints.poll {
@@ -122,7 +128,11 @@ impl Loop {
             {
                 return;
             }
-            self.watch();
+            if self.watch() {
+                // Something may have come into a directory before it was watched.
+                hints = Hints { list: true, ..Hints::default() };
+                continue;
+            }
             let poll_at = last_poll + if self.is_deaf { POLL_DEAF } else { POLL };
             let wake_at = self.directory.next_look().map_or(poll_at, |look| look.min(poll_at));
             hints = Hints::default();
@@ -165,9 +175,9 @@ impl Loop {
         }
     }
 
-    /// Watches what the last listing found, and nothing else.
-    fn watch(&mut self) {
-        let Some(watcher) = &mut self.watcher else { return };
+    /// Watches what the last listing found, and nothing else; `true` when that is more than before.
+    fn watch(&mut self) -> bool {
+        let Some(watcher) = &mut self.watcher else { return false };
         let wanted: HashSet<PathBuf> = self.directory.directories().iter().cloned().collect();
         for gone in self.watched.difference(&wanted) {
             // Deleted directories have lost their watch already.
@@ -183,12 +193,15 @@ impl Loop {
             }
         }
         self.is_deaf = !failed.is_empty();
-        self.watched = &wanted - &failed;
+        let now_watched = &wanted - &failed;
+        let is_more = !now_watched.is_subset(&self.watched);
+        self.watched = now_watched;
+        is_more
     }
 }
 
 /// Whether an event says that something is finished.
-fn is_news(kind: &EventKind) -> bool {
+fn is_news(kind: EventKind) -> bool {
     matches!(
         kind,
         EventKind::Access(AccessKind::Close(AccessMode::Write))
