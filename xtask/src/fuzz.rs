@@ -3,7 +3,6 @@
 //! Targets are the programs of `fuzz/`, a workspace of its own. Each takes the flags of libFuzzer
 //! that are needed here, so that the same targets run under a coverage-guided engine elsewhere.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use crate::command::{self, cargo, root};
@@ -23,19 +22,9 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     steps.finish()
 }
 
-/// Whether there is anything to fuzz.
-pub(crate) fn exists() -> bool {
-    manifest().is_file()
-}
-
-fn manifest() -> PathBuf {
-    root().join("fuzz/Cargo.toml")
-}
-
 /// Runs each target for this long.
 pub(crate) fn targets(seconds: u64) -> Outcome {
-    let manifest = manifest();
-    let names = match std::fs::read_to_string(&manifest) {
+    let names = match std::fs::read_to_string(root().join("fuzz/Cargo.toml")) {
         Ok(text) => names(&text),
         Err(error) => return Outcome::Failed(format!("fuzz/Cargo.toml: {error}")),
     };
@@ -44,10 +33,7 @@ pub(crate) fn targets(seconds: u64) -> Outcome {
     }
     let mut failed = Vec::new();
     for name in &names {
-        let mut target = cargo();
-        target.args(["run", "--locked", "--release", "--manifest-path"]).arg(&manifest);
-        target.args(["--bin", name, "--", &format!("-max_total_time={seconds}")]);
-        if let Err(why) = command::run(&mut target) {
+        if let Err(why) = target(name, seconds) {
             failed.push(format!("{name}: {why}"));
         }
     }
@@ -56,6 +42,25 @@ pub(crate) fn targets(seconds: u64) -> Outcome {
     } else {
         Outcome::Failed(failed.join("; "))
     }
+}
+
+/// Runs one target inside `fuzz/`, whose own cargo configuration has the compiler's flags.
+fn target(name: &str, seconds: u64) -> Result<(), String> {
+    let directory = root().join("fuzz");
+    for made in [directory.join("corpus").join(name), directory.join("artifacts")] {
+        std::fs::create_dir_all(&made).map_err(|error| format!("{}: {error}", made.display()))?;
+    }
+    let mut command = cargo();
+    command.current_dir(&directory).env_remove("RUSTFLAGS");
+    command.args(["run", "--locked", "--release", "--bin", name, "--"]);
+    command.arg(format!("-max_total_time={seconds}"));
+    command.args(["-print_final_stats=1", "-verbosity=0", "-artifact_prefix=artifacts/"]);
+    command.arg("-dict=http.dict").arg(format!("corpus/{name}"));
+    // What a run starts from is kept, where there is any.
+    if directory.join("seeds").join(name).is_dir() {
+        command.arg(format!("seeds/{name}"));
+    }
+    command::run(&mut command)
 }
 
 /// The names of the `[[bin]]` tables of a manifest.

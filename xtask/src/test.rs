@@ -23,9 +23,7 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     steps.run("tests", || tests(&mut suites));
     steps.run("documentation", documentation);
     steps.run("dependencies", dependencies);
-    if fuzz::exists() {
-        steps.run("fuzz", || fuzz::targets(FUZZ_SECONDS));
-    }
+    steps.run("fuzz", || fuzz::targets(FUZZ_SECONDS));
     let code = steps.finish();
     suites.print();
     code
