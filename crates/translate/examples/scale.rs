@@ -76,7 +76,7 @@ fn manifests_of(count: usize) -> String {
         });
         [store_ingress(n), service, slice]
     });
-    documents.map(|document| format!("---\n{document}\n")).collect()
+    documents.map(|document| document.to_string()).collect::<Vec<_>>().join("\n---\n")
 }
 
 fn store_ingress(n: usize) -> Value {

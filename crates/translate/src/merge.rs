@@ -231,8 +231,8 @@ impl<'f> HostDraft<'f> {
     /// The route of a claim at this path.
     pub(crate) fn route(&self, path: PathMatch, claim: Claim<'_>) -> Route {
         let mut policy = self.policy(claim.fragment, &claim.rule.path);
-        policy.closed = claim.rule.closed.clone();
-        policy.rewrite = claim.rule.rewrite.clone();
+        policy.closed.clone_from(&claim.rule.closed);
+        policy.rewrite.clone_from(&claim.rule.rewrite);
         Route {
             path,
             policy,

@@ -150,9 +150,10 @@ impl Object {
     #[must_use]
     pub fn key(&self) -> ObjectKey {
         let metadata = self.metadata();
-        let namespace = match self.kind().is_namespaced() {
-            true => metadata.namespace.as_deref().unwrap_or("default"),
-            false => "",
+        let namespace = if self.kind().is_namespaced() {
+            metadata.namespace.as_deref().unwrap_or("default")
+        } else {
+            ""
         };
         ObjectKey::new(self.kind(), namespace, metadata.name.as_deref().unwrap_or_default())
     }
@@ -353,7 +354,7 @@ impl ObjectStore {
         let name = (key.namespace.clone(), key.name.clone());
         match object {
             Object::Ingress(object) => {
-                drop(self.ingresses.insert(name, Stored { object, content }))
+                drop(self.ingresses.insert(name, Stored { object, content }));
             }
             Object::IngressClass(object) => {
                 drop(self.classes.insert(name, Stored { object, content }));

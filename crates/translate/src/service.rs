@@ -3,6 +3,7 @@
 //! A Service is looked up in the Ingress's own namespace and nowhere else. What cannot be resolved
 //! is a code and a sentence; the route keeps its place and answers 503.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
@@ -101,7 +102,7 @@ pub(crate) fn resolve(
             Some(IntOrString::String(_)) => None,
             None => Some(number),
         },
-        mirrored: settings.standalone && spec.selector.as_ref().is_none_or(|s| s.is_empty()),
+        mirrored: settings.standalone && spec.selector.as_ref().is_none_or(BTreeMap::is_empty),
         families: endpoints::families(spec.ip_families.as_deref().unwrap_or_default()),
     };
     let affinity =

@@ -69,7 +69,7 @@ pub(crate) fn fill(
             for claim in &entry.claims {
                 match held.get(&claim.host) {
                     Some((winner, won)) => {
-                        report_conflict(fragment, entry, claim, winner, won, reports)
+                        report_conflict(fragment, entry, claim, winner, won, reports);
                     }
                     None if claim.certificate.is_none()
                         && fragment.age.dialect == Dialect::Nginx => {}

@@ -78,15 +78,23 @@ fn settings(text: &str) -> Settings {
     for word in words.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("cluster", _) => settings.standalone = false,
-            ("dialect", value) => settings.dialect = Some(value.parse().unwrap()),
-            ("external-name", value) => settings.external_name = Some(value.parse().unwrap()),
-            ("endpoint", value) => settings.endpoint_overrides.push(value.parse().unwrap()),
+            ("dialect", value) => {
+                settings.dialect = Some(value.parse().expect("a setting is well written"))
+            }
+            ("external-name", value) => {
+                settings.external_name = Some(value.parse().expect("a setting is well written"))
+            }
+            ("endpoint", value) => {
+                settings.endpoint_overrides.push(value.parse().expect("a setting is well written"))
+            }
             ("class", value) => settings.ingress_classes.push(value.to_owned()),
             ("watch-without-class", _) => settings.watch_without_class = true,
             ("zone", value) => settings.zone = Some(value.to_owned()),
-            ("now", value) => settings.now = Some(value.parse().unwrap()),
+            ("now", value) => {
+                settings.now = Some(value.parse().expect("a setting is well written"))
+            }
             ("default-certificate", value) => {
-                let (namespace, name) = value.split_once('/').unwrap();
+                let (namespace, name) = value.split_once('/').expect("a Secret has a namespace");
                 settings.default_certificate = Some((namespace.to_owned(), name.to_owned()));
             }
             other => panic!("unknown setting {other:?}"),

@@ -158,7 +158,8 @@ fn key_pairs() -> &'static [(String, String)] {
     PAIRS.get_or_init(|| {
         ["a.test", "*.test"]
             .map(|name| {
-                let pair = rcgen::generate_simple_self_signed(vec![name.to_owned()]).unwrap();
+                let pair = rcgen::generate_simple_self_signed(vec![name.to_owned()])
+                    .expect("a key pair can be made");
                 (pair.cert.pem(), pair.signing_key.serialize_pem())
             })
             .to_vec()
@@ -171,7 +172,7 @@ fn secrets() -> impl Strategy<Value = Object> {
         let mut secret: Secret = serde_json::from_value(json!({
             "apiVersion": "v1", "kind": "Secret", "metadata": {"namespace": namespace, "name": name},
         }))
-        .unwrap();
+        .expect("it is a Secret");
         let bytes = |text: String| k8s_openapi::ByteString(text.into_bytes());
         secret.data = Some([("tls.crt".to_owned(), bytes(crt)), ("tls.key".to_owned(), bytes(key))].into());
         Object::Secret(Arc::new(secret))

@@ -3,6 +3,8 @@
 //! A path that cannot be served as written keeps its place and answers 503, so that nothing
 //! broader answers in its stead.
 
+use std::fmt::Write;
+
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
 use model::{Action, Code, Effect, Hostname};
 
@@ -31,20 +33,14 @@ impl Walk<'_> {
                 return;
             }
         };
-        let index = match fragment.hosts.iter().position(|host| host.hostname == hostname) {
-            Some(index) => index,
-            None => {
-                fragment.hosts.push(HostRules {
-                    hostname,
-                    provenance: scope.provenance(),
-                    paths: Vec::new(),
-                    bare: None,
-                });
-                fragment.hosts.len() - 1
-            }
-        };
+        let known = fragment.hosts.iter().position(|host| host.hostname == hostname);
+        let index = known.unwrap_or(fragment.hosts.len());
+        if known.is_none() {
+            let provenance = scope.provenance();
+            fragment.hosts.push(HostRules { hostname, provenance, paths: Vec::new(), bare: None });
+        }
+        let host = &mut fragment.hosts[index];
         let Some(http) = &rule.http else {
-            let host = &mut fragment.hosts[index];
             host.bare = host.bare.take().or_else(|| Some(scope.provenance()));
             return;
         };
@@ -54,7 +50,7 @@ impl Walk<'_> {
         }
         for (position, path) in http.paths.iter().enumerate() {
             let path = self.read_path(path, &scope.index(position));
-            fragment.hosts[index].paths.extend(path);
+            host.paths.extend(path);
         }
     }
 
@@ -255,14 +251,18 @@ fn canonical(path: &str) -> Option<String> {
                 index += 2;
             }
             Some(octet) => {
-                out.push_str(&format!("%{octet:02X}"));
+                encode(&mut out, octet);
                 index += 2;
             }
-            None if must_encode(byte) => out.push_str(&format!("%{byte:02X}")),
+            None if must_encode(byte) => encode(&mut out, byte),
             None => out.push(char::from(byte)),
         }
     }
     Some(out)
+}
+
+fn encode(out: &mut String, octet: u8) {
+    write!(out, "%{octet:02X}").expect("a String takes every write");
 }
 
 #[cfg(test)]

@@ -48,23 +48,17 @@ impl Walk<'_> {
             || rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any);
         let names_hosts = entry.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
         let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
-        let certificate = match secret {
-            Some(name) => certificate(
-                &self.namespace,
-                name,
-                self.lookup,
-                self.leaves,
-                &scope.at("secretName"),
-            ),
-            None => {
-                scope.report(
-                    Code::TlsWithoutSecret,
-                    Effect::DefaultCertificate,
-                    "the entry names no Secret",
-                );
-                None
-            }
-        };
+        let certificate = secret.and_then(|name| {
+            let scope = scope.at("secretName");
+            certificate(&self.namespace, name, self.lookup, self.leaves, &scope)
+        });
+        if secret.is_none() {
+            scope.report(
+                Code::TlsWithoutSecret,
+                Effect::DefaultCertificate,
+                "the entry names no Secret",
+            );
+        }
         let served: Vec<Hostname> =
             if names_hosts { listed.clone() } else { rule_hosts().collect() };
         let mut claims = Vec::new();

@@ -12,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 use serde_path_to_error::Segment;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use super::legacy;
@@ -220,7 +221,7 @@ fn note_unknown(written: &Value, known: &Value, path: &mut String, notes: &mut V
         }
         (Value::Array(written), Value::Array(known)) => {
             for (index, (written, known)) in written.iter().zip(known).enumerate() {
-                path.push_str(&format!("[{index}]"));
+                push_index(path, index);
                 note_unknown(written, known, path, notes);
                 path.truncate(length);
             }
@@ -246,6 +247,10 @@ fn unknown_field(path: &str) -> Note {
     }
 }
 
+fn push_index(path: &mut String, index: usize) {
+    write!(path, "[{index}]").expect("a String takes every write");
+}
+
 fn push_key(path: &mut String, key: &str) {
     if key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         if !path.is_empty() {
@@ -253,7 +258,7 @@ fn push_key(path: &mut String, key: &str) {
         }
         path.push_str(key);
     } else {
-        path.push_str(&format!("[{key:?}]"));
+        write!(path, "[{key:?}]").expect("a String takes every write");
     }
 }
 
@@ -261,7 +266,7 @@ fn field_path(path: &serde_path_to_error::Path) -> String {
     let mut text = String::new();
     for segment in path {
         match segment {
-            Segment::Seq { index } => text.push_str(&format!("[{index}]")),
+            Segment::Seq { index } => push_index(&mut text, *index),
             Segment::Map { key } => push_key(&mut text, key),
             Segment::Enum { .. } | Segment::Unknown => {}
         }

@@ -1,4 +1,4 @@
-//! Ingress and IngressClass of the versions that API servers took before 1.22, to today's.
+//! `Ingress` and `IngressClass` of the versions that API servers took before 1.22, to today's.
 //!
 //! Fields are renamed as the API server did when it stored them. Only what it could not convert is
 //! mended beyond that: a port that is a number written as a text.

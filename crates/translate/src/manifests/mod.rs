@@ -73,7 +73,7 @@ pub fn parse(file: &str, text: &str) -> Parsed {
         return reader.parsed;
     }
     for document in reader.documents(text) {
-        reader.document(Arc::new(document));
+        reader.document(&Arc::new(document));
     }
     reader.parsed
 }
@@ -134,21 +134,20 @@ impl Reader {
     }
 
     /// A document is an object or a list of objects. Anything else may be the beginning of one.
-    fn document(&mut self, node: Arc<Node>) {
+    fn document(&mut self, node: &Arc<Node>) {
         let (api_version, kind) = (node.get("apiVersion"), node.get("kind"));
         match (api_version.and_then(Node::text), kind.and_then(Node::text)) {
-            (Some(api_version), Some(kind)) => self.object_or_list(&node, api_version, kind),
+            (Some(api_version), Some(kind)) => self.object_or_list(node, api_version, kind),
             (None, _) => {
-                self.unreadable(node.position, "the document has no apiVersion".to_owned())
+                self.unreadable(node.position, "the document has no apiVersion".to_owned());
             }
             (_, None) => self.unreadable(node.position, "the document has no kind".to_owned()),
         }
     }
 
     fn object_or_list(&mut self, node: &Arc<Node>, api_version: &str, kind: &str) {
-        let item_kind = match kind.strip_suffix("List") {
-            Some(item_kind) => item_kind,
-            None => return self.object(node.clone(), api_version, kind),
+        let Some(item_kind) = kind.strip_suffix("List") else {
+            return self.object(node.clone(), api_version, kind);
         };
         let items = match node.get("items").map(|items| &items.content) {
             Some(Content::Sequence(items)) => items.as_slice(),
@@ -277,5 +276,77 @@ impl Merged<'_> {
     pub fn locate(&self, object: &ObjectRef, field: &FieldPath) -> Option<(&str, Position)> {
         let (file, positions) = self.places.get(object)?;
         Some((file, positions.of(field)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn service(text: &str) -> (Parsed, String) {
+        let parsed = parse("a.json", text);
+        let found = parsed.objects.iter().map(|object| object.key.to_string()).collect::<Vec<_>>();
+        let found = found.join(", ");
+        (parsed, found)
+    }
+
+    #[test]
+    fn json_is_read_however_it_is_laid_out() {
+        for text in [
+            "{\n\t\"apiVersion\": \"v1\",\n\t\"kind\": \"Service\",\n\t\"metadata\": {\n\t\t\"name\": \"a\"\n\t}\n}\n",
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","annotations":{"x":"\ud83d\ude00 \/ \u00e9"}}}"#,
+            r#"{"apiVersion":"v1","kind":"Service","metadata":{"name":"a","annotations":{"x":"a: b # c"}}}"#,
+        ] {
+            let (parsed, found) = service(text);
+            assert_eq!(parsed.diagnostics, [], "{text}");
+            assert_eq!(found, "Service default/a");
+        }
+    }
+
+    #[test]
+    fn json_values_may_follow_each_other() {
+        let one = |name| {
+            format!(r#"{{"apiVersion":"v1","kind":"Service","metadata":{{"name":"{name}"}}}}"#)
+        };
+        let (parsed, found) = service(&format!("{}\n{}\n", one("a"), one("b")));
+        assert_eq!(found, "Service default/a, Service default/b");
+        assert_eq!(parsed.objects[1].positions.start().line, 2);
+    }
+
+    #[test]
+    fn a_text_that_was_cut_off_is_not_readable() {
+        let whole = "apiVersion: v1\nkind: Service\nmetadata: {name: a}\n";
+        assert!(parse("a", whole).is_readable);
+        for end in ["apiVersion: v1\nki".len(), "apiVersion: v1\n".len(), "apiV".len(), 45] {
+            assert!(!parse("a", &whole[..end]).is_readable, "{}", &whole[..end]);
+        }
+        assert!(!parse("a", r#"{"apiVersion": "v1", "kind": "Serv"#).is_readable);
+    }
+
+    #[test]
+    fn the_first_of_two_equal_objects_counts_by_file_and_place() {
+        let text = |port| {
+            format!(
+                "apiVersion: v1\nkind: Service\nmetadata: {{name: a}}\nspec: {{ports: [{{port: {port}}}]}}\n"
+            )
+        };
+        let (b, a) = (parse("b.yaml", &text(1)), parse("a.yaml", &text(2)));
+        let merged = merge([&b, &a]);
+        assert_eq!(merged.objects.len(), 1);
+        assert_eq!(merged.objects[0].object, a.objects[0].object);
+        assert_eq!(
+            merged.duplicates[0].to_string(),
+            "b.yaml:1:1: error[duplicate-object] Service default/a: it stands at a.yaml:1:1 already"
+        );
+    }
+
+    #[test]
+    fn nothing_and_comments_are_readable() {
+        for text in ["", "# a comment\n", "---\n---\n", "\u{feff}# marked\n"] {
+            let parsed = parse("a", text);
+            assert!(
+                parsed.is_readable && parsed.objects.is_empty() && parsed.diagnostics.is_empty()
+            );
+        }
     }
 }

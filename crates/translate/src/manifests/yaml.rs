@@ -151,7 +151,7 @@ impl<'t> Composer<'t> {
             Some(Err(error)) => {
                 let marker = Span::empty(*error.marker());
                 let position = self.place(&marker);
-                Err(Unreadable { position, message: error.info().to_owned() })
+                Err(Unreadable { position, message: error.info() })
             }
         }
     }
@@ -461,7 +461,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..9 {
             let before = format!("*a{}, ", level - 1).repeat(10);
-            text.push_str(&format!("a{level}: &a{level} [{before}]\n"));
+            text += &["a", &level.to_string(), ": &a", &level.to_string(), " [", &before, "]\n"]
+                .concat();
         }
         assert_eq!(problem(&text).2, "the aliases of the document copy too much");
     }
