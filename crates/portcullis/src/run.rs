@@ -193,9 +193,10 @@ impl Gateway {
         self.shared.proxy.snapshot().generation()
     }
 
-    /// All that is said about the objects now.
-    pub fn report(&self) -> Arc<Report> {
-        self.shared.report.load_full()
+    /// All that is said about the objects that are served now.
+    pub fn report(&self) -> Report {
+        let latest = self.controller.as_ref().and_then(Controller::latest);
+        latest.map(|translation| translation.report.clone()).unwrap_or_default()
     }
 
     /// Lets readiness fail; everything is still accepted.
