@@ -94,7 +94,10 @@ pub(crate) fn resolve(
     // The match above has left no other case: only an ExternalName goes on without a port.
     let Some(port) = port else { return Err(Code::PortNotFound) };
     note_service_settings(service, scope);
-    let number = port_number(port.port).ok_or(Code::PortNotFound)?;
+    let Some(number) = port_number(port.port) else {
+        report_port_not_found(ports, wanted, scope);
+        return Err(Code::PortNotFound);
+    };
     let source = Source::Slices {
         port_name: port.name.as_deref().unwrap_or_default().into(),
         target_port: match &port.target_port {

@@ -79,10 +79,10 @@ fn settings(text: &str) -> Settings {
         match word.split_once('=').unwrap_or((word, "")) {
             ("cluster", _) => settings.standalone = false,
             ("dialect", value) => {
-                settings.dialect = Some(value.parse().expect("a setting is well written"))
+                settings.dialect = Some(value.parse().expect("a setting is well written"));
             }
             ("external-name", value) => {
-                settings.external_name = Some(value.parse().expect("a setting is well written"))
+                settings.external_name = Some(value.parse().expect("a setting is well written"));
             }
             ("endpoint", value) => {
                 settings.endpoint_overrides.push(value.parse().expect("a setting is well written"))
@@ -91,7 +91,7 @@ fn settings(text: &str) -> Settings {
             ("watch-without-class", _) => settings.watch_without_class = true,
             ("zone", value) => settings.zone = Some(value.to_owned()),
             ("now", value) => {
-                settings.now = Some(value.parse().expect("a setting is well written"))
+                settings.now = Some(value.parse().expect("a setting is well written"));
             }
             ("default-certificate", value) => {
                 let (namespace, name) = value.split_once('/').expect("a Secret has a namespace");

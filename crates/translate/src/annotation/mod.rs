@@ -136,7 +136,11 @@ impl Reader<'_> {
         match keys::status(name) {
             Status::Unknown => {
                 let help = suggest::for_unknown(name);
-                let message = format!("`{}` is not an annotation of ingress-nginx", value.key);
+                let message = if value.key.starts_with(OWN_PREFIX) {
+                    format!("`{}` is not known", value.key)
+                } else {
+                    format!("`{}` is not an annotation of ingress-nginx", value.key)
+                };
                 scope.report_with(
                     Code::UnknownAnnotation,
                     Effect::FieldIgnored,
