@@ -85,7 +85,7 @@ fn settings(text: &str) -> Settings {
                 settings.external_name = Some(value.parse().expect("a setting is well written"));
             }
             ("endpoint", value) => {
-                settings.endpoint_overrides.push(value.parse().expect("a setting is well written"))
+                settings.endpoint_overrides.push(value.parse().expect("a setting is well written"));
             }
             ("class", value) => settings.ingress_classes.push(value.to_owned()),
             ("watch-without-class", _) => settings.watch_without_class = true,
