@@ -103,7 +103,10 @@ impl Demo {
     /// Serves until told to end.
     pub(crate) fn serve(self) -> ExitCode {
         let Self { gateway, settings, directory, backends, signals, control } = self;
-        let code = run::serve_until_told(gateway, signals, &control, &settings);
+        // The demonstration's listeners are what was free at its start.
+        let as_it_is = settings.clone();
+        let reload = || Ok(as_it_is.clone());
+        let code = run::serve_until_told(gateway, signals, &control, settings, &reload);
         drop(backends);
         drop(directory);
         code

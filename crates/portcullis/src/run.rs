@@ -6,6 +6,7 @@
 //! control runtime ─► admin, names
 //! ```
 
+mod reload;
 mod report;
 mod snapshot;
 
@@ -199,6 +200,17 @@ impl Gateway {
         latest.map(|translation| translation.report.clone()).unwrap_or_default()
     }
 
+    /// Listens where these settings say, from the next publication on: added addresses are bound,
+    /// removed ones are drained, all others notice nothing.
+    pub fn replace_listeners(&mut self, settings: &Settings) -> io::Result<()> {
+        let mut settings = settings.clone();
+        wiring::settle_ports(&mut settings)?;
+        if let Some(controller) = &mut self.controller {
+            controller.replace_listeners(wiring::listeners(&settings));
+        }
+        Ok(())
+    }
+
     /// Lets readiness fail; everything is still accepted.
     pub fn leave(&self) {
         self.shared.is_leaving.store(true, Ordering::Relaxed);
@@ -321,28 +333,38 @@ impl admin::Facts for Shared {
     }
 }
 
+/// Reads the settings anew.
+pub type Reload<'r> = &'r dyn Fn() -> Result<Settings, Vec<SettingsError>>;
+
 /// `portcullis run`: serves until told to end; then drains as the settings say.
-pub fn run(settings: &Settings) -> Result<ExitCode, StartError> {
+pub fn run(settings: &Settings, reload: Reload<'_>) -> Result<ExitCode, StartError> {
     wiring::process_log(settings);
     // Before anything else, so that a signal during the start ends the start.
     let control = Control::start("signals").map_err(StartError::Control)?;
     let signals =
         control.handle().block_on(async { Signals::listen() }).map_err(StartError::Control)?;
     let gateway = Gateway::start(settings)?;
-    Ok(serve_until_told(gateway, signals, &control, settings))
+    Ok(serve_until_told(gateway, signals, &control, settings.clone(), reload))
 }
 
-/// Waits for a signal, drains, and stops. A second signal ends at once.
+/// Does what signals wish until one says to end; then drains and stops. Told again, it ends at once.
 pub(crate) fn serve_until_told(
-    gateway: Gateway,
+    mut gateway: Gateway,
     mut signals: Signals,
     control: &Control,
-    settings: &Settings,
+    mut settings: Settings,
+    reload: Reload<'_>,
 ) -> ExitCode {
     let handle = control.handle();
-    while handle.block_on(signals.next()) == Wish::Reopen {
-        gateway.shared.telemetry.reopen_access_log();
-        tracing::info!("access log opened anew");
+    loop {
+        match handle.block_on(signals.next()) {
+            Wish::End => break,
+            Wish::Reopen => {
+                gateway.shared.telemetry.reopen_access_log();
+                tracing::info!("access log opened anew");
+            }
+            Wish::Reload => reload::apply(&mut gateway, &mut settings, reload()),
+        }
     }
     gateway.leave();
     let second = async move { while signals.next().await != Wish::End {} };

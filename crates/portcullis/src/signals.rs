@@ -1,4 +1,5 @@
-//! What the process is told from outside: SIGTERM and SIGINT end it, SIGUSR1 opens logs anew.
+//! What the process is told from outside: SIGTERM and SIGINT end it, SIGHUP reads its settings anew,
+//! SIGUSR1 opens its logs anew.
 
 use std::io;
 
@@ -9,6 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 pub struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    reload: Signal,
     reopen: Signal,
 }
 
@@ -17,6 +19,8 @@ pub struct Signals {
 pub enum Wish {
     /// End in good order; told again, end at once.
     End,
+    /// Read the settings anew.
+    Reload,
     /// Open log files anew, after they were moved away.
     Reopen,
 }
@@ -27,6 +31,7 @@ impl Signals {
         Ok(Self {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
+            reload: signal(SignalKind::hangup())?,
             reopen: signal(SignalKind::user_defined1())?,
         })
     }
@@ -36,6 +41,7 @@ impl Signals {
         tokio::select! {
             _ = self.terminate.recv() => Wish::End,
             _ = self.interrupt.recv() => Wish::End,
+            _ = self.reload.recv() => Wish::Reload,
             _ = self.reopen.recv() => Wish::Reopen,
         }
     }

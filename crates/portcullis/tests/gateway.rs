@@ -206,3 +206,33 @@ fn without_manifests_there_is_nothing_to_start() {
     let error = Gateway::start(&absent).unwrap_err().to_string();
     assert!(error.contains("/nonexistent"), "{error}");
 }
+
+#[test]
+fn listeners_come_and_go_while_others_serve() {
+    let mut running = start();
+    let http = running.http();
+    let mut kept = TcpStream::connect(http).unwrap();
+    let mut settings = settings(running.directory.path());
+    settings.http = vec![OrOff::At(http), anywhere()];
+    settings.https = vec![OrOff::Off];
+    running.gateway.replace_listeners(&settings).unwrap();
+    wait_until("the new listener", || {
+        let addresses = running.gateway.addresses();
+        addresses.len() == 2 && addresses.iter().all(|(p, _)| *p == ListenerProtocol::Http)
+    });
+    for (_, address) in running.gateway.addresses() {
+        assert_eq!(status(&get(address, "a.test", "/")), 200);
+    }
+    kept.write_all(b"GET / HTTP/1.1\r\nHost: a.test\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    kept.read_to_string(&mut answer).unwrap();
+    assert_eq!(status(&answer), 200);
+
+    settings.http = vec![OrOff::At(http)];
+    let gone = running.gateway.addresses().into_iter().find(|(_, a)| *a != http).unwrap().1;
+    running.gateway.replace_listeners(&settings).unwrap();
+    wait_until("the listener to go", || running.gateway.addresses().len() == 1);
+    wait_until("its port to be closed", || TcpStream::connect(gone).is_err());
+    assert_eq!(status(&running.get("a.test", "/")), 200);
+    running.gateway.stop();
+}

@@ -3,9 +3,9 @@
 //! It compiles the manifests as a gateway would and asks the functions that serve: what it says is
 //! what would happen.
 
-mod account;
-mod question;
-mod text;
+pub(super) mod account;
+pub(super) mod question;
+pub(super) mod text;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::ExitCode;

@@ -7,6 +7,8 @@ mod demo;
 mod echo;
 mod explain;
 mod flags;
+#[cfg(test)]
+mod golden;
 mod lint;
 pub(crate) mod paint;
 mod reading;

@@ -27,11 +27,13 @@ Examples:
   PORTCULLIS_MANIFESTS=./manifests portcullis run --config portcullis.yaml
   kubectl get ingress,service,endpointslice,secret -A -o yaml | portcullis run --manifests -
 
-SIGTERM and SIGINT drain and end; told again, it ends at once. SIGUSR1 opens the access log anew.";
+SIGTERM and SIGINT drain and end; told again, it ends at once. SIGHUP reads the --config file anew
+and changes listeners. SIGUSR1 opens the access log anew.";
 
 impl RunArguments {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let settings = self.flags.settings(&[])?;
-        crate::run::run(&settings).map_err(|error| Failure::usage(error.to_string()))
+        let settings = self.flags.clone().settings(&[])?;
+        let reload = || self.flags.clone().settings(&[]);
+        crate::run::run(&settings, &reload).map_err(|error| Failure::usage(error.to_string()))
     }
 }

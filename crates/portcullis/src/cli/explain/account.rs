@@ -12,74 +12,74 @@ use wire::{Authority, HeadLimits, Refusal, RequestHead, Target};
 use super::question::{Question, declared_length};
 
 /// The schema of the JSON form.
-pub(super) const SCHEMA: &str = "portcullis.explain/v1";
+pub(crate) const SCHEMA: &str = "portcullis.explain/v1";
 
 /// What would become of a request, and why.
 #[derive(Debug, Serialize)]
-pub(super) struct Account {
-    pub(super) schema: &'static str,
-    pub(super) generation: String,
-    pub(super) method: String,
-    pub(super) url: String,
+pub(crate) struct Account {
+    pub(crate) schema: &'static str,
+    pub(crate) generation: String,
+    pub(crate) method: String,
+    pub(crate) url: String,
     /// Where it would come in; absent where nothing listens for its scheme.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) listener: Option<String>,
+    pub(crate) listener: Option<String>,
     /// What was assumed about the listener.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) listener_note: Option<String>,
+    pub(crate) listener_note: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) certificate: Option<CertificateAccount>,
+    pub(crate) certificate: Option<CertificateAccount>,
     /// The host blocks that were considered, in order.
-    pub(super) hosts: Vec<HostAccount>,
+    pub(crate) hosts: Vec<HostAccount>,
     /// The steps of the decision.
-    pub(super) steps: Vec<StepAccount>,
-    pub(super) outcome: Outcome,
+    pub(crate) steps: Vec<StepAccount>,
+    pub(crate) outcome: Outcome,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct CertificateAccount {
+pub(crate) struct CertificateAccount {
     /// The Secret, or `default`.
-    pub(super) secret: String,
-    pub(super) names: Vec<String>,
+    pub(crate) secret: String,
+    pub(crate) names: Vec<String>,
     /// Seconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) not_after: Option<i64>,
+    pub(crate) not_after: Option<i64>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct HostAccount {
-    pub(super) hostname: String,
-    pub(super) answers: bool,
-    pub(super) finding: String,
-    pub(super) routes: Vec<RouteAccount>,
+pub(crate) struct HostAccount {
+    pub(crate) hostname: String,
+    pub(crate) answers: bool,
+    pub(crate) finding: String,
+    pub(crate) routes: Vec<RouteAccount>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct RouteAccount {
-    pub(super) path: String,
+pub(crate) struct RouteAccount {
+    pub(crate) path: String,
     #[serde(rename = "match")]
-    pub(super) kind: String,
-    pub(super) answers: bool,
+    pub(crate) kind: String,
+    pub(crate) answers: bool,
     /// It would have answered, had no other stood before it.
-    pub(super) holds: bool,
-    pub(super) finding: String,
-    pub(super) target: String,
-    pub(super) provenance: Provenance,
+    pub(crate) holds: bool,
+    pub(crate) finding: String,
+    pub(crate) target: String,
+    pub(crate) provenance: Provenance,
     /// `file:line:column`, where a file was read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) place: Option<String>,
+    pub(crate) place: Option<String>,
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct StepAccount {
-    pub(super) name: &'static str,
-    pub(super) finding: String,
+pub(crate) struct StepAccount {
+    pub(crate) name: &'static str,
+    pub(crate) finding: String,
 }
 
 /// What the client would get.
 #[derive(Debug, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub(super) enum Outcome {
+pub(crate) enum Outcome {
     /// What an endpoint answers.
     Forward {
         /// Where it may go.
@@ -102,17 +102,17 @@ pub(super) enum Outcome {
 }
 
 #[derive(Debug, Serialize)]
-pub(super) struct BackendAccount {
-    pub(super) upstream: String,
-    pub(super) weight: u32,
-    pub(super) endpoints: Vec<String>,
+pub(crate) struct BackendAccount {
+    pub(crate) upstream: String,
+    pub(crate) weight: u32,
+    pub(crate) endpoints: Vec<String>,
     /// How one of them is chosen, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(super) choice: Option<&'static str>,
+    pub(crate) choice: Option<&'static str>,
 }
 
 /// Asks the snapshot about a request, by the same functions that serve.
-pub(super) fn account(
+pub(crate) fn account(
     snapshot: &Snapshot,
     question: &Question,
     url: &str,
@@ -249,7 +249,7 @@ fn hosts(snapshot: &Snapshot, request: &RequestLine<'_>) -> Vec<HostAccount> {
                         RouteOutcome::Outranked(_) | RouteOutcome::HostNotReached
                     ),
                     finding: trial.outcome.to_string(),
-                    target: super::super::routes::target(trial.route.route()),
+                    target: crate::cli::routes::target(trial.route.route()),
                     provenance: trial.route.route().provenance.clone(),
                     place: None,
                 })
@@ -305,7 +305,7 @@ fn backends(split: SplitView<'_>) -> Vec<BackendAccount> {
 
 impl Account {
     /// Whether the outcome is what was expected: a status, an upstream, or the Service of one.
-    pub(super) fn meets(&self, expected: &str) -> bool {
+    pub(crate) fn meets(&self, expected: &str) -> bool {
         match &self.outcome {
             Outcome::Forward { backends, .. } => backends
                 .iter()

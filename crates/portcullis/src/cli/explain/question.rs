@@ -9,20 +9,20 @@ use wire::{BodyLength, HeadLimits, Parse, Refusal, RequestHead};
 
 /// A request in the form that it would arrive in.
 #[derive(Debug)]
-pub(super) struct Question {
+pub(crate) struct Question {
     /// Whether the URL says `https`.
-    pub(super) is_https: bool,
+    pub(crate) is_https: bool,
     /// The URL's port, where it names one.
-    pub(super) port: Option<u16>,
+    pub(crate) port: Option<u16>,
     /// The URL's host, lower-case, for the server name of TLS.
-    pub(super) host: String,
+    pub(crate) host: String,
     /// The message.
-    pub(super) bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
 impl Question {
     /// Reads `http[s]://host[:port]/path?query`; fields are `Name: value`.
-    pub(super) fn new(url: &str, method: &str, fields: &[String]) -> Result<Self, String> {
+    pub(crate) fn new(url: &str, method: &str, fields: &[String]) -> Result<Self, String> {
         let (is_https, rest) = if let Some(rest) = url.strip_prefix("https://") {
             (true, rest)
         } else if let Some(rest) = url.strip_prefix("http://") {
@@ -52,7 +52,7 @@ impl Question {
     }
 
     /// The head, or why a listener would refuse it.
-    pub(super) fn parse(&self, limits: &HeadLimits) -> Result<RequestHead, Refusal> {
+    pub(crate) fn parse(&self, limits: &HeadLimits) -> Result<RequestHead, Refusal> {
         let mut head = RequestHead::default();
         match head.parse(&self.bytes, limits)? {
             Parse::Complete(_) => Ok(head),
@@ -63,7 +63,7 @@ impl Question {
 }
 
 /// The declared length of a body.
-pub(super) fn declared_length(head: &RequestHead) -> Option<u64> {
+pub(crate) fn declared_length(head: &RequestHead) -> Option<u64> {
     match head.body {
         BodyLength::Length(length) => Some(length),
         _ => None,

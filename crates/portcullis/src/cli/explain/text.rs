@@ -6,7 +6,7 @@ use super::account::{Account, Outcome, RouteAccount};
 use crate::cli::paint::{Paint, Tone, plain};
 
 /// The account, ending in a line feed.
-pub(super) fn text(account: &Account, paint: Paint) -> String {
+pub(crate) fn text(account: &Account, paint: Paint) -> String {
     let mut out = String::new();
     let asked = plain(&format!("{} {}", account.method, account.url));
     // Writing to a String cannot fail; so it is below.
