@@ -11,6 +11,9 @@ const INPUT_BYTES: usize = 16 * 1024;
 /// Slices that one write gathers.
 const PARTS_MAX: usize = 4;
 
+/// A body of at most this size is copied behind its head: one plain send costs less than gathering.
+pub(crate) const JOIN_BYTES: usize = 4 * 1024;
+
 /// Bytes that were read: a head at the front, then what has not been consumed yet.
 #[derive(Debug)]
 pub(crate) struct Input {

@@ -63,7 +63,11 @@ impl Transport {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match self {
-            Self::Plain(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+            Self::Plain(stream) => match bufs {
+                // `send` is cheaper than `writev` of one.
+                [buf] => Pin::new(stream).poll_write(cx, buf),
+                _ => Pin::new(stream).poll_write_vectored(cx, bufs),
+            },
             Self::Tls(tls) => tls.poll_write(cx, bufs),
         }
     }

@@ -14,7 +14,7 @@ use wire::{
 };
 
 use crate::answer::{Answer, phrase};
-use crate::buffer::{Input, Outgoing};
+use crate::buffer::{Input, JOIN_BYTES, Outgoing};
 use crate::downstream::client::ClientFacts;
 use crate::downstream::{Begin, Downstream, http2};
 use crate::error::ProxyError;
@@ -504,12 +504,15 @@ impl<'c> Stream<'c> {
             && self.keep_alive
             && version == Version::Http11
             && head.version == Version::Http11
-            && framing == Framing::Plain;
+            && framing == Framing::Plain
+            && begin.is_contiguous;
         let Self { connection, work, .. } = self;
         let Connection { out: outgoing, transport, .. } = &mut **connection;
         if as_is {
-            let parts = [&begin.bytes[..head.bytes], begin.first];
-            return outgoing.send(cx, transport, &parts).map_err(ProxyError::ClientIo);
+            // The payload lies behind its head, just as it was read.
+            let whole = &begin.bytes[..head.bytes + begin.first.len()];
+            debug_assert_eq!(&whole[head.bytes..], begin.first);
+            return outgoing.send(cx, transport, &[whole]).map_err(ProxyError::ClientIo);
         }
         let Work { out, add, .. } = &mut **work;
         add.clear();
@@ -549,6 +552,10 @@ impl<'c> Stream<'c> {
         let Connection { out: outgoing, transport, .. } = &mut **connection;
         let Work { out, add, .. } = &mut **work;
         let sent = match framing {
+            Framing::Plain if !out.is_empty() && data.len() <= JOIN_BYTES => {
+                out.extend_from_slice(data);
+                outgoing.send(cx, transport, &[out])
+            }
             Framing::Plain => outgoing.send(cx, transport, &[out, data]),
             Framing::Chunked => {
                 add.clear();
@@ -559,7 +566,13 @@ impl<'c> Stream<'c> {
                 if let Some(trailers) = end {
                     write_last_chunk(add, trailers);
                 }
-                outgoing.send(cx, transport, &[out, data, add])
+                if data.len() <= JOIN_BYTES {
+                    out.extend_from_slice(data);
+                    out.extend_from_slice(add);
+                    outgoing.send(cx, transport, &[out])
+                } else {
+                    outgoing.send(cx, transport, &[out, data, add])
+                }
             }
         };
         sent.map_err(ProxyError::ClientIo)

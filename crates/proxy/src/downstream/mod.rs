@@ -32,6 +32,8 @@ pub(crate) struct Begin<'a> {
     pub(crate) bytes: &'a [u8],
     /// Payload that is there already.
     pub(crate) first: &'a [u8],
+    /// The payload lies right behind the head in `bytes`.
+    pub(crate) is_contiguous: bool,
     /// The payload is complete; these are its trailers.
     pub(crate) end: Option<&'a [u8]>,
     /// Remove the endpoint's `Server` field.

@@ -414,6 +414,11 @@ pub(crate) async fn stream(
                     head,
                     bytes,
                     first: payload,
+                    is_contiguous: match &*first {
+                        Some(Piece { place: Place::Own(start), .. }) => *start == head.bytes,
+                        Some(_) => false,
+                        None => true,
+                    },
                     end: ended.then(|| up.trailers()),
                     remove_server: *remove_server,
                 };
