@@ -40,6 +40,11 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     }
 }
 
+/// Bytes for a failure's message: readable, and one line.
+pub fn in_words(bytes: &[u8]) -> String {
+    bytes.escape_ascii().to_string()
+}
+
 /// Runs a future to its end on this thread, with sockets and timers.
 ///
 /// # Panics

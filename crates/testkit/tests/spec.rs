@@ -6,8 +6,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use testkit::spec::{self, Scene};
@@ -19,8 +19,11 @@ const THREADS: usize = 4;
 struct Case {
     name: String,
     scene: Scene,
-    run: fn(&Scene) -> Vec<String>,
+    run: Run,
 }
+
+/// Runs a scene; everything that is not as expected.
+type Run = fn(&Scene) -> Vec<String>;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,14 +41,16 @@ fn main() -> ExitCode {
         .filter(|case| wanted.is_empty() || wanted.iter().any(|part| case.name.contains(*part)))
         .collect();
     if arguments.iter().any(|argument| argument == "--list") {
-        chosen.iter().for_each(|case| println!("{}: test", case.name));
+        for case in &chosen {
+            println!("{}: test", case.name);
+        }
         return ExitCode::SUCCESS;
     }
     report(&chosen, count - chosen.len())
 }
 
 fn cases() -> Result<Vec<Case>, String> {
-    let ways: [(&str, fn(&Scene) -> Vec<String>); 2] =
+    let ways: [(&str, Run); 2] =
         [("in-process", spec::run_in_process), ("wire", spec::run_over_the_wire)];
     let mut cases = Vec::new();
     for page in spec::pages()? {
@@ -73,17 +78,20 @@ fn report(cases: &[Case], filtered: usize) -> ExitCode {
                     let verdict = if failures.is_empty() { "ok" } else { "FAILED" };
                     println!("test {} ... {verdict}", case.name);
                     if !failures.is_empty() {
-                        failed.lock().unwrap().push((case.name.clone(), failures));
+                        let mut failed = failed.lock().unwrap_or_else(PoisonError::into_inner);
+                        failed.push((case.name.clone(), failures));
                     }
                 }
             });
         }
     });
-    let mut failed = failed.into_inner().unwrap();
+    let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.sort();
     for (name, failures) in &failed {
         println!("\n---- {name} ----");
-        failures.iter().for_each(|why| println!("{why}"));
+        for why in failures {
+            println!("{why}");
+        }
     }
     println!(
         "\ntest result: {}. {} passed; {} failed; 0 ignored; 0 measured; {filtered} filtered out; \

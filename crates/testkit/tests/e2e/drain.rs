@@ -1,0 +1,106 @@
+//! SIGTERM: readiness fails, what is in flight ends, nothing new begins, the process ends well.
+
+use std::time::Duration;
+
+use testkit::client::websocket::{self, WebSocket};
+use testkit::{Endpoint, Gateway, block_on, manifests, wait_until};
+
+use crate::{GET, OK, in_front_with};
+
+/// Answers after the endpoint is told to.
+fn slow() -> Endpoint {
+    Endpoint::start(|conversation| {
+        loop {
+            conversation.read_request()?;
+            std::thread::sleep(Duration::from_millis(700));
+            conversation.write(OK)?;
+        }
+    })
+}
+
+#[test]
+fn an_exchange_in_flight_ends_and_its_connection_closes() {
+    let endpoint = slow();
+    let gateway = in_front_with(&endpoint, "--drain-timeout 10s");
+    let mut busy = gateway.connect();
+    busy.send(GET);
+    let mut idle = gateway.connect();
+    wait_until("the endpoint is asked", || endpoint.connections() == 1);
+    gateway.terminate();
+    let response = busy.read_response("GET");
+    assert_eq!(response.text(), "ok");
+    assert!(response.field("connection").is_some_and(|c| c.eq_ignore_ascii_case("close")));
+    assert!(busy.is_closed());
+    assert!(idle.is_closed());
+    let status = gateway.wait();
+    assert!(status.success(), "{status}");
+}
+
+#[test]
+fn during_the_delay_everything_is_accepted_and_readiness_fails() {
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_with(&endpoint, "--drain-delay 2s --health-path /health");
+    assert_eq!(gateway.get("any", "/health").status(), 200);
+    gateway.terminate();
+    wait_until("readiness fails", || !gateway.is_ready());
+    assert_eq!(gateway.get("any", "/health").status(), 503);
+    assert_eq!(gateway.get("app.test", "/").text(), "ok");
+    assert_eq!(gateway.ask("/healthz").status(), 200);
+    assert!(gateway.wait().success());
+}
+
+#[test]
+fn what_does_not_end_is_cut_at_the_timeout() {
+    let endpoint = Endpoint::start(|conversation| {
+        conversation.read_request()?;
+        conversation.stall();
+        Ok(())
+    });
+    let gateway = in_front_with(&endpoint, "--drain-timeout 1s");
+    let mut client = gateway.connect();
+    client.send(GET);
+    wait_until("the endpoint is asked", || endpoint.connections() == 1);
+    gateway.terminate();
+    assert!(client.try_read_response("GET").is_err());
+    gateway.wait();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let endpoint = Endpoint::start(|conversation| {
+        conversation.read_request()?;
+        conversation.stall();
+        Ok(())
+    });
+    let gateway = in_front_with(&endpoint, "--drain-timeout 10m");
+    let mut client = gateway.connect();
+    client.send(GET);
+    wait_until("the endpoint is asked", || endpoint.connections() == 1);
+    gateway.terminate();
+    wait_until("it drains", || std::net::TcpStream::connect(gateway.http()).is_err());
+    gateway.terminate();
+    gateway.wait();
+}
+
+#[test]
+fn a_websocket_lives_until_the_timeout() {
+    let gateway = testkit::GatewayOptions::new()
+        .file(
+            "app.yaml",
+            manifests::all(&[
+                manifests::service("app", &[websocket::echo_endpoint()]),
+                manifests::ingress("app", "app.test", "app"),
+            ]),
+        )
+        .flags("--drain-timeout 2s")
+        .start();
+    block_on(async {
+        let mut socket = WebSocket::connect(gateway.http(), "ws://app.test/").await.unwrap();
+        assert_eq!(socket.say("one").await.unwrap(), "one");
+        gateway.terminate();
+        wait_until("it drains", || std::net::TcpStream::connect(gateway.http()).is_err());
+        assert_eq!(socket.say("two").await.unwrap(), "two");
+        assert!(socket.hear().await.is_err());
+    });
+    let _: std::process::ExitStatus = Gateway::wait(gateway);
+}

@@ -1,0 +1,41 @@
+//! The real program from outside: real clients, raw bytes, endpoints that misbehave, change.
+//!
+//! Each test has a gateway of its own, so that it can be read and run alone.
+
+mod changes;
+mod clients;
+mod connections;
+mod drain;
+mod endpoints;
+mod http2;
+mod messages;
+mod operators;
+mod refusals;
+mod slow;
+
+use testkit::{Endpoint, Gateway, GatewayOptions, manifests};
+
+/// A gateway whose host `app.test` leads to this endpoint.
+fn in_front_of(endpoint: &Endpoint) -> Gateway {
+    in_front_with(endpoint, "")
+}
+
+/// As [`in_front_of`], with further flags.
+fn in_front_with(endpoint: &Endpoint, flags: &str) -> Gateway {
+    GatewayOptions::new().file("app.yaml", app(&[endpoint])).flags(flags).start()
+}
+
+/// Manifests that lead `app.test` to these endpoints.
+fn app(endpoints: &[&Endpoint]) -> String {
+    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address()).collect();
+    manifests::all(&[
+        manifests::service("app", &addresses),
+        manifests::ingress("app", "app.test", "app"),
+    ])
+}
+
+/// `GET /` of `app.test`.
+const GET: &str = "GET / HTTP/1.1\r\nHost: app.test\r\n\r\n";
+
+/// A whole answer with a body of two bytes.
+const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
