@@ -16,7 +16,7 @@ Measure this proxy beside nginx and HAProxy
   --suite NAME      Debian suite that the peers come from (sid)
   --binary PATH     measure this program instead of building the release profile
   --only LIST       engines by name, such as nginx,haproxy (all)
-  --profile         sample the CPU of ours where a target is missed (needs perf)
+  --no-profile      do not sample the CPU of ours where a target is missed (it needs perf)
   --out DIRECTORY   where latest.md and latest.json go (docs/benchmarks)
 
 It downloads the peers once, into the target directory. CPUs 0 and 1 should be idle.
@@ -50,7 +50,7 @@ impl Options {
             suite: "sid".to_owned(),
             binary: None,
             only: Vec::new(),
-            profile: false,
+            profile: true,
             out: None,
         };
         let mut rest = arguments.iter();
@@ -66,7 +66,7 @@ impl Options {
                 "--suite" => options.suite = value()?,
                 "--binary" => options.binary = Some(value()?.into()),
                 "--only" => options.only = list(&value()?),
-                "--profile" => options.profile = true,
+                "--no-profile" => options.profile = false,
                 "--out" => options.out = Some(value()?.into()),
                 "--help" | "-h" => return Ok(None),
                 other => return Err(format!("unexpected argument `{other}`")),

@@ -130,6 +130,25 @@ impl CpuTime {
     }
 }
 
+/// Nanoseconds that a core has been busy since the system started, whoever was on it.
+pub(super) fn core_busy_ns(core: usize) -> u64 {
+    let text = fs::read_to_string("/proc/stat").unwrap_or_default();
+    let name = format!("cpu{core} ");
+    let line = text.lines().find_map(|line| line.strip_prefix(&name)).unwrap_or_default();
+    // user, nice, system, idle, iowait, then interrupts and what the hypervisor took.
+    let ticks: u64 = line
+        .split_whitespace()
+        .take(8)
+        .enumerate()
+        .filter(|(column, _)| !matches!(column, 3 | 4))
+        .map(|(_, text)| number(Some(text)))
+        .sum();
+    ticks * (1_000_000_000 / TICKS_PER_SECOND)
+}
+
+/// The unit of `/proc/stat` on every Linux that matters here.
+const TICKS_PER_SECOND: u64 = 100;
+
 /// Proportional set size of a process and its children, in bytes: memory, with what is shared
 /// divided among those who share it.
 pub(super) fn pss_bytes(process: u32) -> u64 {

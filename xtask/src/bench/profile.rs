@@ -43,8 +43,8 @@ fn sample(process: u32, load: impl FnOnce() -> Result<()>) -> Result<String> {
         .map_err(|error| format!("starting perf: {error}"))?;
     let mut text = String::new();
     for line in String::from_utf8_lossy(&output.stdout).lines().filter(|line| !line.is_empty()) {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{}", line.trim_end());
+        // Empty columns are shown as dashes. Writing to a String cannot fail.
+        let _ = writeln!(text, "{}", line.trim_end_matches([' ', '-']));
     }
     Ok(text)
 }

@@ -102,9 +102,9 @@ impl Report {
             text,
             format_args!(
                 "- One worker each on core 0; load generator and backend on core 1. {} \
-                 rounds of {} s, medians. {} hosts of three paths are routed; requests visit all of \
-                 them in a scattered order (HTTP/2 and steady rates: one host). All set the same six request \
-                 fields. Ours counts its metrics throughout.",
+                 rounds of {} s, medians. {} hosts of three paths are routed; requests visit all \
+                 of them in a scattered order (HTTP/2 and steady rates: one host). All set the \
+                 same six request fields. Ours counts its metrics throughout.",
                 self.rounds,
                 self.seconds,
                 super::fleet::HOSTS,
@@ -190,7 +190,7 @@ impl Report {
             line(
                 text,
                 format_args!(
-                    "\n{} requests were answered during {} changes; {} failed.\n",
+                    "\nAimed at: 50 ms. {} requests were answered during {} changes; {} failed.\n",
                     loaded["requests"], loaded["changes"], loaded["failed_requests"],
                 ),
             );
@@ -252,10 +252,10 @@ fn scenario(text: &mut String, table: &Table) {
         text,
         format_args!(
             "| proxy | CPU us/request (least-most) | of it user | requests/s | p50 us | p99 us | \
-             steady p50 | steady p99 | PSS MiB |"
+             steady p50 | steady p99 | PSS MiB | others on the core |"
         ),
     );
-    line(text, format_args!("|---|---|---|---|---|---|---|---|---|"));
+    line(text, format_args!("|---|---|---|---|---|---|---|---|---|---|"));
     for row in &table.rows {
         line(text, format_args!("| {} |", columns(row).join(" | ")));
     }
@@ -268,7 +268,7 @@ fn scenario(text: &mut String, table: &Table) {
     text.push('\n');
 }
 
-fn columns(row: &Row) -> [String; 9] {
+fn columns(row: &Row) -> [String; 10] {
     let number = |samples: &Samples, decimals: usize| {
         samples.median().map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
     };
@@ -283,6 +283,7 @@ fn columns(row: &Row) -> [String; 9] {
         number(&row.steady_p50_us, 0),
         number(&row.steady_p99_us, 0),
         number(&row.pss_mib, 0),
+        format!("{} %", number(&row.others_percent, 0)),
     ]
 }
 

@@ -9,7 +9,8 @@ use super::engine::{
 use super::fleet::Fleet;
 use super::load::{Fields, Load, Outcome, Protocol, at_rate, run as load_port};
 use super::options::Options;
-use super::process::{CpuTime, pss_bytes};
+use super::place::PROXY_CORE;
+use super::process::{CpuTime, core_busy_ns, pss_bytes};
 use super::profile;
 use super::statistics::Samples;
 
@@ -120,6 +121,8 @@ pub(super) struct Row {
     pub(super) steady_p50_us: Samples,
     pub(super) steady_p99_us: Samples,
     pub(super) pss_mib: Samples,
+    /// Percent of the time that something else was on the proxy's core.
+    pub(super) others_percent: Samples,
 }
 
 impl Row {
@@ -134,6 +137,7 @@ impl Row {
             steady_p50_us: Samples::default(),
             steady_p99_us: Samples::default(),
             pss_mib: Samples::default(),
+            others_percent: Samples::default(),
         }
     }
 
@@ -148,6 +152,7 @@ impl Row {
             "steady_p50_us": self.steady_p50_us.json(),
             "steady_p99_us": self.steady_p99_us.json(),
             "pss_mib": self.pss_mib.json(),
+            "others_percent": self.others_percent.json(),
         })
     }
 }
@@ -251,21 +256,25 @@ fn port(scenario: &Scenario, engine: &Engine) -> u16 {
 
 /// One engine's turn in a round.
 fn turn(scenario: &Scenario, fleet: &Fleet<'_>, engine: &mut Engine, row: &mut Row) -> Result<()> {
+    let busy = core_busy_ns(PROXY_CORE);
     let start = CpuTime::of(engine.id());
     let outcome = load_port(fleet, &scenario.load, port(scenario, engine), fleet.options.seconds)
         .map_err(|why| format!("{}: {why}", engine.kind.name()))?;
     let used = CpuTime::of(engine.id()).since(start);
+    let busy = core_busy_ns(PROXY_CORE).saturating_sub(busy);
+    let others_percent = busy.saturating_sub(used.total_ns) as f64 / 1e7 / outcome.seconds;
     engine.check()?;
     engine.empty_log();
     let cpu_us = used.total_ns as f64 / 1e3 / outcome.requests as f64;
     row.cpu_us.push(cpu_us);
     row.user_us.push(cpu_us * used.user_ticks as f64 / (used.ticks.max(1)) as f64);
+    row.others_percent.push(others_percent);
     row.per_second.push(outcome.per_second());
     row.p50_us.push(outcome.p50_us);
     row.p99_us.push(outcome.p99_us);
     row.pss_mib.push(pss_bytes(engine.id()) as f64 / f64::from(1 << 20));
     eprintln!(
-        "  {:24} {cpu_us:7.1} us of CPU, {:8.0} requests/s",
+        "  {:24} {cpu_us:7.1} us of CPU, {:8.0} requests/s, others {others_percent:3.0} %",
         engine.kind.name(),
         outcome.per_second()
     );
