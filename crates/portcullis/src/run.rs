@@ -142,7 +142,6 @@ impl Gateway {
         let controller = start_controller(&settings, &shared, &control)?;
         let gateway = Self { shared, controller: Some(controller), _control: control, admin };
         gateway.wait_until_served()?;
-        gateway.tell_start();
         Ok(gateway)
     }
 
@@ -161,16 +160,6 @@ impl Gateway {
             return Err(StartError::NothingBound(failures.collect()));
         }
         Ok(())
-    }
-
-    fn tell_start(&self) {
-        for (id, address) in &self.shared.bound.load().listeners {
-            let scheme = scheme(id.protocol);
-            tracing::info!(address = %format_args!("{scheme}://{address}"), "listening");
-        }
-        for address in &self.admin {
-            tracing::info!(address = %format_args!("http://{address}"), "admin listening");
-        }
     }
 
     /// Every address that is bound, with its protocol.
@@ -235,13 +224,6 @@ impl Gateway {
     }
 }
 
-fn scheme(protocol: ListenerProtocol) -> &'static str {
-    match protocol {
-        ListenerProtocol::Http => "http",
-        ListenerProtocol::Https => "https",
-    }
-}
-
 /// Binds and serves what can be bound of the admin addresses; the others are told.
 fn start_admin(settings: &Settings, shared: &Arc<Shared>, control: &Control) -> Vec<SocketAddr> {
     let (admin, failures) = Admin::bind(&Settings::addresses(&settings.admin));
@@ -253,6 +235,9 @@ fn start_admin(settings: &Settings, shared: &Arc<Shared>, control: &Control) -> 
         );
     }
     let bound = admin.addresses().to_vec();
+    for address in &bound {
+        tracing::info!(address = %format_args!("http://{address}"), "admin listening");
+    }
     admin.serve(Arc::clone(shared) as Arc<dyn admin::Facts>, control);
     bound
 }
@@ -292,7 +277,9 @@ impl Shared {
                     outcome.failed.iter().map(|(id, error)| (*id, error.to_string())).collect();
                 let diagnostics =
                     failures.iter().map(|(id, error)| report::not_bound(id, error)).collect();
-                self.bound.store(Arc::new(Bound { listeners: outcome.bound, failures }));
+                let bound = Bound { listeners: outcome.bound, failures };
+                report::log_listeners(&self.bound.load().listeners, &bound.listeners);
+                self.bound.store(Arc::new(bound));
                 self.is_published.store(true, Ordering::Release);
                 diagnostics
             }

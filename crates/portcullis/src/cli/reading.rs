@@ -99,14 +99,15 @@ impl Reading {
             excerpt: None,
         }));
         remarks.sort_by(|a, b| (&a.place, &a.diagnostic).cmp(&(&b.place, &b.diagnostic)));
-        let mut texts: BTreeMap<String, Option<String>> = BTreeMap::new();
+        let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
         for remark in &mut remarks {
             let Some(place) = &remark.place else { continue };
-            let text = texts
-                .entry(place.file.clone())
-                .or_insert_with(|| std::fs::read_to_string(&place.file).ok());
-            let line = text.as_deref().and_then(|text| text.lines().nth(place.line - 1));
-            remark.excerpt = line.map(ToOwned::to_owned);
+            let lines = texts.entry(place.file.clone()).or_insert_with(|| {
+                // Standard input cannot be read again; then places go without their lines.
+                let text = std::fs::read_to_string(&place.file).unwrap_or_default();
+                text.lines().map(ToOwned::to_owned).collect()
+            });
+            remark.excerpt = place.line.checked_sub(1).and_then(|at| lines.get(at)).cloned();
         }
         remarks
     }

@@ -16,11 +16,15 @@ pub(super) struct Places<'d> {
     pub(super) https: Option<SocketAddr>,
     pub(super) admin: Option<SocketAddr>,
     pub(super) manifests: &'d Path,
+    /// How this program was called, so that it can be called again.
+    pub(super) program: &'d str,
 }
 
 /// The guide of a running demonstration, ending in a line feed.
 pub(crate) fn text(demo: &Demo, paint: Paint) -> String {
+    let program = std::env::args_os().next().and_then(|name| name.into_string().ok());
     let places = Places {
+        program: program.as_deref().unwrap_or("portcullis"),
         http: demo.address(ListenerProtocol::Http),
         https: demo.address(ListenerProtocol::Https),
         admin: demo.admin(),
@@ -74,13 +78,13 @@ fn trials(places: &Places<'_>) -> Vec<Trial> {
             ],
         });
     }
-    let manifests = places.manifests.display();
+    let (program, manifests) = (places.program, places.manifests.display());
     trials.push(Trial {
         shows: "What would become of a request, and why; and what is wrong with the manifests",
         commands: vec![
-            format!("portcullis explain --manifests {manifests} http://shop.localhost/cart/1"),
-            format!("portcullis routes {manifests}"),
-            format!("portcullis lint {manifests}"),
+            format!("{program} explain --manifests {manifests} http://shop.localhost/cart/1"),
+            format!("{program} routes {manifests}"),
+            format!("{program} lint {manifests}"),
         ],
     });
     trials
@@ -157,6 +161,7 @@ mod tests {
             https: Some(([127, 0, 0, 1], 1443).into()),
             admin: Some(([127, 0, 0, 1], 1090).into()),
             manifests: Path::new("demo"),
+            program: "portcullis",
         };
         let text = guide(&places, Paint::OFF);
         assert!(text.contains("curl -s -H 'Host: shop.localhost' 'http://127.0.0.1:1080/'\n"));

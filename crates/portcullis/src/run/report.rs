@@ -1,6 +1,7 @@
 //! Diagnostics in the process log: what is new, not what was said before.
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 
 use model::{
     Code, Diagnostic, Effect, FieldPath, ListenerId, ListenerProtocol, ObjectRef, Report, Severity,
@@ -51,6 +52,20 @@ fn log(diagnostic: &Diagnostic) {
         Severity::Error => line!(error),
         Severity::Warning => line!(warn),
         Severity::Info => line!(info),
+    }
+}
+
+/// Logs which listeners came and which went.
+pub(super) fn log_listeners(before: &[(ListenerId, SocketAddr)], now: &[(ListenerId, SocketAddr)]) {
+    let url = |(id, address): &(ListenerId, SocketAddr)| match id.protocol {
+        ListenerProtocol::Http => format!("http://{address}"),
+        ListenerProtocol::Https => format!("https://{address}"),
+    };
+    for listener in now.iter().filter(|listener| !before.contains(listener)) {
+        tracing::info!(address = url(listener), "listening");
+    }
+    for listener in before.iter().filter(|listener| !now.contains(listener)) {
+        tracing::info!(address = url(listener), "no longer listening");
     }
 }
 

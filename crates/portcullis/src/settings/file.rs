@@ -10,7 +10,10 @@ use super::layer::{Given, Layers, Origin, SettingsError, find, unknown_key};
 impl Layers {
     /// Offers what a configuration file says.
     pub fn offer_file(&mut self, path: &str, text: &str) -> Vec<SettingsError> {
-        let entries = match serde_saphyr::from_str::<Option<Entries>>(text) {
+        // `off` is a word of ours; to YAML 1.1 it would be a boolean.
+        let options = serde_saphyr::options! { strict_booleans: true };
+        let entries = serde_saphyr::from_str_with_options::<Option<Entries>>(text, options);
+        let entries = match entries {
             Ok(entries) => entries.unwrap_or_default(),
             Err(error) => {
                 let error = error.without_snippet().to_string();
@@ -121,7 +124,7 @@ mod tests {
     fn scalars_and_lists_are_read_as_text() {
         let (layers, errors) = read(
             "# comment\nhttp: [127.0.0.1:8080, '[::1]:8080']\ndrain-timeout: 5s\nworkers: 2\n\
-             watch-ingress-without-class: true\nmanifests: /etc/ingress\n",
+             watch-ingress-without-class: true\nmanifests: /etc/ingress\nhttps: off\n",
         );
         assert_eq!(errors, []);
         let texts = |name: &str| layers.get(find(name).unwrap()).texts;
@@ -130,6 +133,7 @@ mod tests {
         assert_eq!(texts("workers"), ["2"]);
         assert_eq!(texts("watch-ingress-without-class"), ["true"]);
         assert_eq!(texts("manifests"), ["/etc/ingress"]);
+        assert_eq!(texts("https"), ["off"]);
     }
 
     #[test]
