@@ -81,7 +81,8 @@ fn curl_uploads_with_100_continue_and_in_chunks() {
 #[test]
 fn openssl_sees_the_chain_the_versions_and_a_resumed_session() {
     let authority = Authority::new();
-    let gateway = with_tls(&authority, &Echo::start("app"));
+    let echo = Echo::start("app");
+    let gateway = with_tls(&authority, &echo);
     let root = gateway.directory().join("root.pem.txt");
     std::fs::write(&root, authority.pem()).unwrap();
     let root = root.to_str().unwrap();

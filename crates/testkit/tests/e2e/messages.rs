@@ -157,8 +157,9 @@ fn a_client_that_expects_100_continue_gets_it_before_its_body() {
     assert_eq!(client.read_response("POST").text(), "ok");
 }
 
+/// Whether the gateway or the endpoint says 100 is left open; that a refusal arrives is not.
 #[test]
-fn an_endpoint_may_refuse_before_the_body_is_sent() {
+fn an_endpoint_may_refuse_a_body_that_was_announced() {
     let endpoint = Endpoint::start(|conversation| {
         conversation.read_head()?;
         conversation.write("HTTP/1.1 403 Forbidden\r\nContent-Length: 2\r\n\r\nno")?;
@@ -170,7 +171,11 @@ fn an_endpoint_may_refuse_before_the_body_is_sent() {
     client.send(
         "POST / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 4\r\nExpect: 100-continue\r\n\r\n",
     );
-    let response = client.read_response("POST");
+    let mut response = client.read_response("POST");
+    if response.status() == 100 {
+        client.send("body");
+        response = client.read_response("POST");
+    }
     assert_eq!((response.status(), response.text().as_str()), (403, "no"));
 }
 

@@ -9,7 +9,8 @@ use crate::{GET, OK, app, in_front_of, in_front_with};
 
 #[test]
 fn health_and_readiness_are_answered_and_the_rest_is_read_only() {
-    let gateway = in_front_of(&Endpoint::answering(OK));
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_of(&endpoint);
     for path in ["/healthz", "/readyz", "/metrics", "/snapshot"] {
         assert_eq!(gateway.ask(path).status(), 200, "{path}");
     }
@@ -23,7 +24,8 @@ fn health_and_readiness_are_answered_and_the_rest_is_read_only() {
 
 #[test]
 fn a_web_page_cannot_reach_the_admin_listener_by_another_name() {
-    let gateway = in_front_of(&Endpoint::answering(OK));
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_of(&endpoint);
     for host in ["evil.test", "evil.test:9090", "localhost.evil.test"] {
         let mut client = RawClient::connect(gateway.admin());
         let response = client.exchange(format!("GET /snapshot HTTP/1.1\r\nHost: {host}\r\n\r\n"));
@@ -75,7 +77,8 @@ fn metrics_count_what_was_served_and_why_not() {
 
 #[test]
 fn label_sets_do_not_grow_with_what_clients_send() {
-    let gateway = in_front_of(&Endpoint::answering(OK));
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_of(&endpoint);
     let lines = |gateway: &testkit::Gateway| gateway.metrics().lines().count();
     for n in 0..20 {
         gateway.get(&format!("h{n}.test"), &format!("/{n}"));
@@ -90,7 +93,8 @@ fn label_sets_do_not_grow_with_what_clients_send() {
 
 #[test]
 fn the_access_log_is_one_line_of_json_for_each_request() {
-    let gateway = in_front_with(&Endpoint::answering(OK), "--access-log json");
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_with(&endpoint, "--access-log json");
     let hostile = "GET /a?b=%22 HTTP/1.1\r\nHost: app.test\r\nUser-Agent: \"\\ \u{1f600}\r\n\r\n";
     assert_eq!(gateway.connect().exchange(hostile).status(), 200);
     assert_eq!(gateway.get("none.test", "/x").status(), 404);
@@ -109,7 +113,8 @@ fn the_access_log_is_one_line_of_json_for_each_request() {
 
 #[test]
 fn health_is_answered_on_traffic_listeners_without_a_host() {
-    let gateway = in_front_with(&Endpoint::answering(OK), "--health-path /lb-health");
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_with(&endpoint, "--health-path /lb-health");
     for request in [
         "GET /lb-health HTTP/1.0\r\n\r\n",
         "GET /lb-health HTTP/1.1\r\nHost: 10.0.0.1\r\n\r\n",
@@ -122,7 +127,8 @@ fn health_is_answered_on_traffic_listeners_without_a_host() {
 
 #[test]
 fn a_second_program_on_the_port_is_an_error_with_a_remedy() {
-    let gateway = in_front_of(&Endpoint::answering(OK));
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_of(&endpoint);
     let other = Command::new(gateway::program())
         .args(["run", "--manifests"])
         .arg(gateway.directory())
@@ -176,7 +182,7 @@ fn explain_expects_and_its_exit_says_whether_it_was_so() {
             .unwrap();
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
     };
-    assert_eq!(explain("app", "http://app.test/").0, Some(0));
+    assert_eq!(explain("default/app", "http://app.test/").0, Some(0));
     assert_eq!(explain("404", "http://none.test/").0, Some(0));
     let (code, said) = explain("404", "http://app.test/");
     assert_eq!(code, Some(1), "{said}");

@@ -97,7 +97,7 @@ fn a_client_that_reads_nothing_holds_no_memory_of_ours() {
         }
         Ok(())
     });
-    let gateway = in_front_with(&endpoint, "--body-idle-timeout 2s");
+    let gateway = in_front_with(&endpoint, "--write-idle-timeout 2s");
     let before = gateway.resident_kib();
     let mut clients: Vec<RawClient> = (0..20).map(|_| gateway.connect()).collect();
     for client in &mut clients {
