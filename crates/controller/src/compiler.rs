@@ -410,7 +410,8 @@ impl Compiler {
         (self.outside.report)(&report);
     }
 
-    /// Metrics and one line about a build that is served. After the fact: none of it delays serving.
+    /// Metrics and one line about a build that is served. After the fact: none of it delays
+    /// serving.
     fn tell_all(&self, before: Option<&Translation>, change: Change, started: Instant) {
         let Some(current) = &self.current else { return };
         let took = started.elapsed();

@@ -1,4 +1,5 @@
-//! What telling one request costs, in nanoseconds: `cargo run --release -p telemetry --example cost`.
+//! What telling one request costs, in nanoseconds: `cargo run --release -p telemetry --example
+//! cost`.
 
 use std::hint::black_box;
 use std::path::Path;

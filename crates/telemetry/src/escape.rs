@@ -5,8 +5,8 @@
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Which bytes need more than copying, in JSON and in quoted text alike: controls, `"`, `\`, DEL and
-/// everything that is not ASCII.
+/// Which bytes need more than copying, in JSON and in quoted text alike: controls, `"`, `\`, DEL
+/// and everything that is not ASCII.
 static SPECIAL: [bool; 256] = {
     let mut special = [false; 256];
     let mut byte = 0;
@@ -18,8 +18,8 @@ static SPECIAL: [bool; 256] = {
     special
 };
 
-/// How many bytes at the front can be copied as they are. Looks at eight bytes at a time, since most
-/// values have nothing special anywhere.
+/// How many bytes at the front can be copied as they are. Looks at eight bytes at a time, since
+/// most values have nothing special anywhere.
 #[inline]
 fn plain_len(value: &[u8]) -> usize {
     let (words, rest) = value.as_chunks::<8>();
@@ -119,9 +119,9 @@ fn text_special(out: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
-/// Writes `value` as the inside of a label value of Prometheus's text format: `\`, `"` and line feed
-/// get a backslash as the format says; other unprintable characters, for which it has no escape,
-/// become U+FFFD.
+/// Writes `value` as the inside of a label value of Prometheus's text format: `\`, `"` and line
+/// feed get a backslash as the format says; other unprintable characters, for which it has no
+/// escape, become U+FFFD.
 pub fn label(out: &mut String, value: &str) {
     for character in value.chars() {
         match character {

@@ -5,7 +5,8 @@ use crate::counter::Cell;
 /// Upper bounds of the buckets in microseconds, ascending; the last bucket has none.
 ///
 /// The bounds from 5 ms to 10 s are those of ingress-nginx, so that panels made for it keep their
-/// meaning; the finer ones below show what a proxy alone costs, the two above what clients wait for.
+/// meaning; the finer ones below show what a proxy alone costs, the two above what clients wait
+/// for.
 pub(crate) const BOUNDS_US: [u64; 16] = [
     500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 500_000, 1_000_000,
     2_500_000, 5_000_000, 10_000_000, 30_000_000, 60_000_000,

@@ -1,15 +1,15 @@
 //! What happened: metrics, access log, process log.
 //!
 //! ```text
-//!  worker 0 ─ WorkerMetrics ─┬─ counters, gauges     one shard per worker, summed on read ─► /metrics
-//!                            ├─ RouteMetrics shard   one per Ingress and worker
-//!                            └─ access log batch ──► bounded channel ──► writer thread ──► sink
-//!  control side ─ Telemetry ─── configuration, diagnostics, certificates ─────────────────► /metrics
+//!  worker 0 ─ WorkerMetrics ─┬─ counters, gauges    a shard per worker, summed on read ─► /metrics
+//!                            ├─ RouteMetrics shard  one per Ingress and worker
+//!                            └─ access log batch ─► bounded channel ─► writer thread ─► sink
+//!  control side ─ Telemetry ─── configuration, diagnostics, certificates ───────────────► /metrics
 //! ```
 //!
 //! A worker writes only cells that nobody else writes, so counting costs a load and a store on a
-//! cache line of its own: no lock, no locked instruction, no allocation. Reading sums the shards and
-//! may see one worker a little ahead of another; each single value never goes backwards.
+//! cache line of its own: no lock, no locked instruction, no allocation. Reading sums the shards
+//! and may see one worker a little ahead of another; each single value never goes backwards.
 //!
 //! Knows none of our other crates: what is counted is named by the caller.
 

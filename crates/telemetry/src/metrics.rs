@@ -1,10 +1,12 @@
 //! Every metric by name, and how it is put on the page.
 //!
-//! The names, labels and label values of [`FAMILIES`] are promises to dashboards: they do not change,
-//! and one that goes is named in the CHANGELOG. [`reference`] writes the table of the documentation.
+//! The names, labels and label values of [`FAMILIES`] are promises to dashboards: they do not
+//! change, and one that goes is named in the CHANGELOG. [`reference`] writes the table of the
+//! documentation.
 //!
-//! Own exposition instead of a metrics crate: our numbers lie in shards of single writers, so that a
-//! crate would only see copies made for it at each scrape; what remains is twenty lines of text format.
+//! Own exposition instead of a metrics crate: our numbers lie in shards of single writers, so that
+//! a crate would only see copies made for it at each scrape; what remains is twenty lines of text
+//! format.
 //!
 //! Cardinality is bounded: label values come from fixed sets, except those of Ingresses (bounded by
 //! `TelemetrySettings::route_label_sets_max`), reasons ([`REASONS_MAX`]), workers and certificates.
@@ -62,7 +64,7 @@ macro_rules! families {
             name: $name, kind: Kind::$kind, labels: &[$($label),*], help: $help,
         };)*
 
-        /// All metrics, in the order of the page.
+        /// All metrics.
         pub const FAMILIES: &[Family] = &[$($id),*];
     };
 }
@@ -70,7 +72,7 @@ macro_rules! families {
 families! {
     // Requests
     REQUESTS "portcullis_requests_total" Counter ["ingress_namespace" "ingress" "status_class"]
-        "Requests that ended, by Ingress and class of status (none: the client left before an answer).";
+        "Requests that ended, by Ingress and class of status (none: the client left before).";
     REQUEST_DURATION "portcullis_request_duration_seconds" Histogram ["ingress_namespace" "ingress"]
         "Time from a request's first byte to the last byte of its response.";
     REQUEST_BYTES "portcullis_request_bytes_total" Counter ["ingress_namespace" "ingress"]
@@ -145,7 +147,8 @@ families! {
         "Manifest files that cannot be read and whose last good objects serve.";
     DIAGNOSTICS "portcullis_diagnostics" Gauge ["code" "severity"]
         "Diagnostics about the objects that are served now.";
-    CERTIFICATE_EXPIRY "portcullis_certificate_expiry_timestamp_seconds" Gauge ["secret_namespace" "secret"]
+    CERTIFICATE_EXPIRY "portcullis_certificate_expiry_timestamp_seconds" Gauge
+        ["secret_namespace" "secret"]
         "When a served certificate expires, in seconds since the epoch.";
 
     // Process
@@ -166,7 +169,9 @@ families! {
 }
 
 macro_rules! cells {
-    ($(#[$doc:meta])* $enum:ident $rows:ident { $($variant:ident $family:ident [$($value:literal)*];)* }) => {
+    ($(#[$doc:meta])* $enum:ident $rows:ident {
+        $($variant:ident $family:ident [$($value:literal)*];)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $enum {
@@ -233,7 +238,7 @@ pub fn reference() -> String {
     out
 }
 
-/// The page. Families in the order of the table, samples in a stable order.
+/// The page: every family once, also without samples; families and samples in a stable order.
 pub(crate) fn render(telemetry: &Telemetry) -> String {
     let mut page = Exposition::default();
     requests(telemetry, &mut page);

@@ -9,7 +9,7 @@ use crate::metrics::{
     Family, PROCESS_CPU, PROCESS_FDS, PROCESS_FDS_MAX, PROCESS_RSS, PROCESS_START, PROCESS_VIRTUAL,
 };
 
-/// Ticks per second in `/proc/self/stat`: `USER_HZ`, 100 on every architecture that we are built for.
+/// Ticks per second in `/proc/self/stat`: `USER_HZ`, 100 on every architecture we are built for.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Puts the process's numbers on the page.

@@ -1,6 +1,6 @@
 //! The page of metrics as a scraper reads it: by a strict parser of the text format.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -101,12 +101,10 @@ fn page(telemetry: &Telemetry) -> Page {
 }
 
 #[test]
-fn the_page_has_every_family_of_the_table_once_and_in_its_order_even_when_nothing_happened() {
+fn the_page_has_every_family_of_the_table_once_even_when_nothing_happened() {
     let page = page(&telemetry(2));
-    let told: Vec<_> = page.families.iter().map(|(name, _)| name.as_str()).collect();
+    let mut told: Vec<_> = page.families.iter().map(|(name, _)| name.as_str()).collect();
     let mut promised: Vec<_> = FAMILIES.iter().map(|family| family.name).collect();
-    assert_eq!(told.iter().collect::<BTreeSet<_>>(), promised.iter().collect());
-    let mut told = told;
     told.sort_unstable();
     promised.sort_unstable();
     assert_eq!(told, promised);

@@ -1,8 +1,8 @@
 //! What the compiler publishes, when, and in which order; and that it is what a whole build gives.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use model::{Code, Effect, FieldPath, Listener, ListenerProtocol, UpstreamId};
 use proptest::prelude::*;
@@ -123,7 +123,9 @@ spec:
   - host: {host}
     http:
       paths:
-      - {{path: /, pathType: Prefix, backend: {{service: {{name: {service}, port: {{number: 80}}}}}}}}
+      - path: /
+        pathType: Prefix
+        backend: {{service: {{name: {service}, port: {{number: 80}}}}}}
 ---
 "
     )
@@ -234,6 +236,23 @@ fn the_report_says_at_once_when_an_upstream_has_lost_its_last_endpoint() {
     assert!(has_none(&fixture));
     assert_eq!(fixture.apply(&slice("cart-1", "cart", &address(1))), ENDPOINTS);
     assert!(!has_none(&fixture));
+}
+
+#[test]
+fn another_certificate_replaces_certificates_alone() {
+    let mut fixture = Fixture::new();
+    let tls = "spec:\n  tls: [{hosts: [a.test], secretName: t0}]\n";
+    let front = ingress("front", "a.test", "cart").replace("spec:\n", tls);
+    fixture.start(&(front + &SECRETS[0]));
+    let first = fixture.served.lock().unwrap().translation.material.clone();
+    assert_eq!(first.len(), 1);
+    assert_eq!(fixture.apply(&SECRETS[1]), ["publish CertificatesOnly", "report"]);
+    let second = fixture.served.lock().unwrap().translation.material.clone();
+    assert_eq!(second.len(), 1);
+    assert_ne!(first, second);
+    let page = fixture.compiler.outside.telemetry.render_prometheus();
+    let labels = "{secret_namespace=\"default\",secret=\"t0\"} ";
+    assert!(page.contains(&format!("portcullis_certificate_expiry_timestamp_seconds{labels}")));
 }
 
 #[test]
@@ -389,6 +408,21 @@ fn addresses_of_names_are_merged_into_what_is_published_and_survive_other_change
     assert!(!has_refusal(&fixture));
 }
 
+/// Two versions of a Secret, each with a certificate of its own. None without: what a Secret held
+/// before matters then, so that a whole build of the present alone would not tell the same.
+static SECRETS: LazyLock<[String; 2]> = LazyLock::new(|| {
+    [(), ()].map(|()| {
+        let pair = rcgen::generate_simple_self_signed(["a.test".to_owned()]).unwrap();
+        let indented = |pem: String| pem.replace('\n', "\n    ");
+        format!(
+            "apiVersion: v1\nkind: Secret\nmetadata: {{name: t0}}\ntype: kubernetes.io/tls\n\
+             stringData:\n  tls.crt: |\n    {}\n  tls.key: |\n    {}\n---\n",
+            indented(pair.cert.pem()).trim_end(),
+            indented(pair.signing_key.serialize_pem()).trim_end()
+        )
+    })
+});
+
 /// Any of a small world's objects, in one of its versions.
 fn any_object() -> impl Strategy<Value = String> {
     let host = prop_oneof![Just("a.test"), Just("'*.a.test'"), Just("b.test"), Just("NOT VALID")];
@@ -404,21 +438,16 @@ fn any_object() -> impl Strategy<Value = String> {
     ];
     let tls =
         |text: &str| text.replace("spec:\n", "spec:\n  tls: [{hosts: [a.test], secretName: t0}]\n");
-    let secret = |data: u8| {
-        format!(
-            "apiVersion: v1\nkind: Secret\nmetadata: {{name: t0}}\ntype: kubernetes.io/tls\n\
-             stringData: {{tls.crt: 'x{data}', tls.key: key}}\n---\n"
-        )
-    };
     let class = "apiVersion: networking.k8s.io/v1\nkind: IngressClass\nmetadata: {name: c}\n\
                  spec: {controller: example.com/other}\n---\n";
     prop_oneof![
-        6 => (name.clone(), host.clone(), service_name.clone()).prop_map(|(n, h, s)| ingress(n, h, s)),
+        6 => (name.clone(), host.clone(), service_name.clone())
+            .prop_map(|(n, h, s)| ingress(n, h, s)),
         1 => (name.clone(), host, service_name.clone())
             .prop_map(move |(n, h, s)| tls(&ingress(n, h, s))),
         3 => service_name.clone().prop_map(service),
         8 => (name, service_name, addresses).prop_map(|(n, s, a)| slice(n, s, &a)),
-        1 => any::<bool>().prop_map(move |data| secret(u8::from(data))),
+        1 => any::<bool>().prop_map(|second| SECRETS[usize::from(second)].clone()),
         1 => Just(class.to_owned()),
     ]
 }
@@ -457,11 +486,13 @@ proptest! {
                 }
             }
             let settings = fixture.compiler.settings.clone();
-            let whole = translate::translate(&store, &settings, &mut Memo::default());
+            let whole: Translation = translate::translate(&store, &settings, &mut Memo::default());
             {
                 let served = fixture.served.lock().unwrap();
                 prop_assert_eq!(&served.translation.model, &whole.model);
                 prop_assert_eq!(&served.translation.endpoints, &whole.endpoints);
+                let keys = |of: &Translation| of.material.keys().cloned().collect::<Vec<_>>();
+                prop_assert_eq!(keys(&served.translation), keys(&whole));
                 let generation = served.translation.model.generation();
                 prop_assert_eq!(generation, whole.model.generation());
             }

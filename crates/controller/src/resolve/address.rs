@@ -1,8 +1,8 @@
 //! Which addresses a name may lead to.
 //!
 //! Whoever may write a Service of type `ExternalName` chooses where our requests go. Unless the
-//! operator allows any address, a name must not lead back to this machine, to its link, to everybody
-//! or to our own listeners.
+//! operator allows any address, a name must not lead back to this machine, to its link, to
+//! everybody or to our own listeners.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,8 @@ impl OwnListeners {
         own
     }
 
-    /// Whether a connection to `address` would come back to us. `local` are this machine's addresses.
+    /// Whether a connection to `address` would come back to us. `local` are this machine's
+    /// addresses.
     fn contains(&self, address: SocketAddr, local: &BTreeSet<IpAddr>) -> bool {
         self.addresses.contains(&address)
             || (self.wildcard_ports.contains(&address.port()) && local.contains(&address.ip()))
@@ -147,9 +148,18 @@ mod tests {
 
     #[test]
     fn local_addresses_are_read_from_the_tables_of_the_kernel() {
-        let trie = "Local:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.0.0.0\n        /8 link UNICAST\n     \
-                    |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.255.255.255\n        /32 link BROADCAST\n";
-        assert_eq!(local_v4(trie).collect::<Vec<_>>(), [Ipv4Addr::new(10, 0, 0, 5)]);
+        let trie = [
+            "Local:",
+            "  +-- 0.0.0.0/0 3 0 5",
+            "     |-- 10.0.0.0",
+            "        /8 link UNICAST",
+            "     |-- 10.0.0.5",
+            "        /32 host LOCAL",
+            "     |-- 10.255.255.255",
+            "        /32 link BROADCAST",
+        ];
+        let trie = trie.join("\n");
+        assert_eq!(local_v4(&trie).collect::<Vec<_>>(), [Ipv4Addr::new(10, 0, 0, 5)]);
         let inet6 = "fe800000000000000000000000000001 02 40 20 80 eth0\n";
         assert_eq!(local_v6(inet6).collect::<Vec<_>>(), ["fe80::1".parse::<Ipv6Addr>().unwrap()]);
     }

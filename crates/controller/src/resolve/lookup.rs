@@ -79,8 +79,8 @@ mod tests {
 
     use super::*;
 
-    /// A name server that knows `db.example` (192.0.2.1, 30 seconds), knows that `gone.example` does
-    /// not exist and that `empty.example` has no address, and fails for everything else.
+    /// A name server that knows `db.example` (192.0.2.1, 30 seconds), knows that `gone.example`
+    /// does not exist and that `empty.example` has no address, and fails for everything else.
     fn serve(socket: &UdpSocket) -> std::io::Result<()> {
         let mut query = [0; 512];
         loop {

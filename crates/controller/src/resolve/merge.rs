@@ -148,10 +148,8 @@ mod tests {
         assert_eq!(endpoints, ["192.0.2.1:80"]);
         assert_eq!(
             said,
-            [
-                "error[external-name-forbidden] Service shop/db spec.externalName: db.example resolves to \
-              127.0.0.1, a loopback address"
-            ]
+            ["error[external-name-forbidden] Service shop/db spec.externalName: db.example \
+              resolves to 127.0.0.1, a loopback address"]
         );
         assert_eq!(merged(true, Some(resolved)).0, ["127.0.0.1:80", "192.0.2.1:80"]);
     }
@@ -164,10 +162,8 @@ mod tests {
         assert_eq!(endpoints, ["192.0.2.1:80"]);
         assert_eq!(
             said,
-            [
-                "warning[unresolved-external-name] Service shop/db spec.externalName: db.example: timed \
-              out; its last addresses are used"
-            ]
+            ["warning[unresolved-external-name] Service shop/db spec.externalName: db.example: \
+              timed out; its last addresses are used"]
         );
     }
 

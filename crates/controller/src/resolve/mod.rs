@@ -1,8 +1,9 @@
 //! Names to endpoints: Services of type `ExternalName`, resolved on the control runtime.
 //!
 //! One task per name asks, tells the compiler when the answer has changed, and asks again when the
-//! answer's time to live has passed. While asking fails, the last answer stands; a name that is known
-//! not to exist has no endpoints. The compiler merges the answers into the table it publishes.
+//! answer's time to live has passed. While asking fails, the last answer stands; a name that is
+//! known not to exist has no endpoints. The compiler merges the answers into the table it
+//! publishes.
 
 mod address;
 mod lookup;
@@ -223,7 +224,8 @@ mod tests {
 
     type Heard = Arc<Mutex<Vec<(tokio::time::Instant, Resolved)>>>;
 
-    /// What is told over `time`, with a clock of its own that runs as fast as there is nothing to do.
+    /// What is told over `time`, with a clock of its own that runs as fast as there is nothing to
+    /// do.
     fn told(answers: Vec<Answer>, time: Duration) -> Vec<(Duration, Resolved)> {
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();

@@ -1,12 +1,14 @@
 //! Manifests on disk: files, directories (recursively), or `-` for standard input, read once.
 //!
-//! What is served survives what cannot be read (last good, per file): a file that is cut off, denied
-//! or has a syntax error keeps the objects of its last good contents, and a diagnostic says so. At
-//! the start there is no last good: such a file is left out and named. An absence counts as deletion
-//! only where it was seen, in a directory that could be listed; and, as an editor may be between
-//! taking the old file away and putting the new one there, only if it lasts for [`SECOND_LOOK`].
+//! What is served survives what cannot be read (last good, per file): a file that is cut off,
+//! denied or has a syntax error keeps the objects of its last good contents, and a diagnostic says
+//! so. At the start there is no last good: such a file is left out and named. An absence counts as
+//! deletion only where it was seen, in a directory that could be listed; and, as an editor may be
+//! between taking the old file away and putting the new one there, only if it lasts for
+//! [`SECOND_LOOK`].
 //!
-//! Nothing here knows how changes are noticed: [`Directory::refresh`] is told what may have changed.
+//! Nothing here knows how changes are noticed: [`Directory::refresh`] is told what may have
+//! changed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io::{self, Read as _};
@@ -187,8 +189,8 @@ impl Directory {
         !self.roots.is_empty()
     }
 
-    /// Whether an event about `path` can matter: it lies under a root, or a root lies at it, or it is
-    /// a link such as `..data` beside a file.
+    /// Whether an event about `path` can matter: it lies under a root, or a root lies at it, or it
+    /// is a link such as `..data` beside a file.
     pub(crate) fn concerns(&self, path: &Path) -> bool {
         self.roots.iter().any(|root| path.starts_with(&root.absolute))
             || self.directories.contains(path)
@@ -395,8 +397,8 @@ impl Directory {
         all
     }
 
-    /// Where a field of an object stands; `None` for what is in none of these files, or where places
-    /// are not kept.
+    /// Where a field of an object stands; `None` for what is in none of these files, or where
+    /// places are not kept.
     pub(crate) fn locate(
         &self,
         object: &ObjectRef,

@@ -1,7 +1,7 @@
 //! Which manifest files there are under the paths that were given.
 //!
-//! Directories are read recursively, symbolic links followed (no directory twice), hidden names left
-//! out: `..data` and the directory behind it belong to the link, not to the reader.
+//! Directories are read recursively, symbolic links followed (no directory twice), hidden names
+//! left out: `..data` and the directory behind it belong to the link, not to the reader.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};

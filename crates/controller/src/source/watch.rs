@@ -65,8 +65,8 @@ impl Watching {
 impl Drop for Watching {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // A panic there was printed when it happened. Reading standard input may never end: then the
-        // thread ends with the process.
+        // A panic there was printed when it happened. Reading standard input may never end: then
+        // the thread ends with the process.
         if let Some(thread) = self.thread.take().filter(|_| !self.reads_standard_input) {
             let _ = thread.join();
         }

@@ -276,7 +276,8 @@ mod tests {
             json_of(&full()),
             concat!(
                 r#"{"v":1,"time":"2024-02-29T12:34:56.000789Z","client":"2001:db8::7","#,
-                r#""method":"GET","path":"/cart","query":"item=1","protocol":"HTTP/2","status":200,"#,
+                r#""method":"GET","path":"/cart","query":"item=1","protocol":"HTTP/2","#,
+                r#""status":200,"#,
                 r#""peer":"10.1.2.3:5000","scheme":"https","host":"shop.test","bytes_in":120,"#,
                 r#""bytes_out":4096,"duration_us":1234,"namespace":"shop","ingress":"front","#,
                 r#""route":"/","service":"shop/cart:80","upstream":"10.0.0.9:8080","#,
