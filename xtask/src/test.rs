@@ -10,6 +10,12 @@ use crate::{check, fuzz, unexpected};
 /// How long each fuzz target runs here. Longer runs are `cargo xtask fuzz SECONDS`.
 const FUZZ_SECONDS: u64 = 30;
 
+/// How long load and change are kept up here; with the other tests they last five seconds.
+const SOAK_SECONDS: u64 = 120;
+
+/// How many generated requests the running program and `explain` must agree on here.
+const DECISIONS: u64 = 1_000_000;
+
 pub(crate) fn run(rest: &[String]) -> ExitCode {
     if let Some(usage) = unexpected(rest) {
         return usage;
@@ -23,6 +29,8 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     steps.run("tests", || tests(&mut suites));
     steps.run("documentation", documentation);
     steps.run("dependencies", dependencies);
+    steps.run("a million decisions", || longer("decisions", "DECISIONS", DECISIONS));
+    steps.run("soak", || longer("soak", "SOAK_SECONDS", SOAK_SECONDS));
     steps.run("fuzz", || fuzz::targets(FUZZ_SECONDS));
     let code = steps.finish();
     suites.print();
@@ -46,6 +54,14 @@ fn tests(suites: &mut Suites) -> Outcome {
         Ok(()) if total.passed == 0 => Outcome::Failed(String::from("there were none")),
         Ok(()) => Outcome::Passed(format!("{} passed", total.passed)),
     }
+}
+
+/// A test of the testkit for longer than it runs with the others.
+fn longer(name: &str, variable: &str, value: u64) -> Outcome {
+    let mut test = cargo();
+    test.args(["test", "--locked", "--package", "testkit", "--test", name, "--", "--nocapture"]);
+    test.env(variable, value.to_string());
+    command::run(&mut test).into()
 }
 
 fn documentation() -> Outcome {

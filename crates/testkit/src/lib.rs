@@ -11,6 +11,7 @@ pub mod client;
 pub mod curl;
 pub mod echo;
 pub mod endpoint;
+pub mod fast;
 pub mod gateway;
 pub mod manifests;
 mod message;

@@ -2,7 +2,7 @@
 //!
 //! No sockets, no time: what is checked here is what translation, routing and `decide` promise.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use model::{CertificateId, Listener, ListenerProtocol, Report, Severity};
@@ -13,6 +13,32 @@ use wire::{BodyLength, HeadLimits, Parse, RequestHead};
 use super::page::Scene;
 use super::request::{Item, Request, Served};
 use super::world::World;
+
+/// Manifests as they are decided, without a proxy.
+pub struct InProcess {
+    snapshot: Snapshot,
+    names: BTreeMap<SocketAddr, String>,
+}
+
+impl InProcess {
+    /// Manifests with these flags; `names` says which endpoint is whose.
+    ///
+    /// # Errors
+    /// A flag that the runner does not know.
+    pub fn new(
+        manifests: &str,
+        flags: &[String],
+        names: BTreeMap<SocketAddr, String>,
+    ) -> Result<Self, String> {
+        let (snapshot, _) = compile(manifests, &settings(flags)?);
+        Ok(Self { snapshot, names })
+    }
+
+    /// What is decided for a request.
+    pub fn decide(&self, request: &Request) -> Decided {
+        decided(&self.snapshot, &self.names, request)
+    }
+}
 
 /// Runs a scene; everything that is not as expected.
 pub fn run(scene: &Scene) -> Vec<String> {
@@ -121,20 +147,24 @@ fn diagnostics(scene: &Scene, report: &Report) -> Vec<String> {
 }
 
 /// What was decided for a request, in the words of expectations.
-#[derive(Default)]
-struct Decided {
-    status: u16,
-    reason: Option<String>,
-    location: Option<String>,
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Decided {
+    /// The status; 200 for a request that is forwarded.
+    pub status: u16,
+    /// Why the gateway answers itself.
+    pub reason: Option<String>,
+    /// Where a redirect leads.
+    pub location: Option<String>,
     /// The names of all endpoints that may be chosen.
-    served: BTreeSet<String>,
-    path: Option<String>,
+    pub served: BTreeSet<String>,
+    /// The path that the endpoint sees.
+    pub path: Option<String>,
     is_http2: bool,
     is_tls: bool,
 }
 
 fn check(snapshot: &Snapshot, world: &World, request: &Request) -> Vec<String> {
-    let decided = decided(snapshot, world, request);
+    let decided = decided(snapshot, &world.names, request);
     let mut failures = Vec::new();
     let expected = &request.expectation;
     if decided.status != expected.status {
@@ -212,7 +242,11 @@ fn certificate(snapshot: &Snapshot, world: &World, request: &Request) -> String 
     world.certificates.keys().find(ours).map_or_else(|| "default".to_owned(), Clone::clone)
 }
 
-fn decided(snapshot: &Snapshot, world: &World, request: &Request) -> Decided {
+fn decided(
+    snapshot: &Snapshot,
+    endpoints: &BTreeMap<SocketAddr, String>,
+    request: &Request,
+) -> Decided {
     let bytes = request.bytes();
     let mut head = RequestHead::default();
     match head.parse(&bytes, &HeadLimits::default()) {
@@ -257,7 +291,7 @@ fn decided(snapshot: &Snapshot, world: &World, request: &Request) -> Decided {
                 decided.is_http2 = upstream.spec().protocol.is_http2();
                 decided.is_tls = upstream.spec().protocol.is_tls();
                 let names = upstream.addresses().map(|address| {
-                    world.names.get(&address).cloned().unwrap_or_else(|| address.to_string())
+                    endpoints.get(&address).cloned().unwrap_or_else(|| address.to_string())
                 });
                 decided.served.extend(names);
             }

@@ -16,7 +16,7 @@ mod request;
 mod wire;
 mod world;
 
-pub use in_process::run as run_in_process;
+pub use in_process::{Decided, InProcess, run as run_in_process};
 pub use page::{DiagnosticLine, Explain, Page, Scene};
 pub use request::{Expectation, Item, Request, Served};
 pub use wire::run as run_over_the_wire;
