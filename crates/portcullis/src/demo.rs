@@ -1,7 +1,7 @@
 //! The demonstration: bundled manifests, built-in echo backends, a certificate made at start.
 //!
-//! What is bundled is written to a directory of its own, so that people can change it and watch; the
-//! directory goes away with the process.
+//! What is bundled is written to a directory of its own, so that people can change it and watch;
+//! the directory goes away with the process.
 
 pub(crate) mod guide;
 
@@ -165,15 +165,25 @@ fn slices(backends: &[Echo]) -> String {
     let mut text = "# Written at start: where the built-in echo backends listen.\n".to_owned();
     for ((name, service), echo) in BACKENDS.iter().zip(backends) {
         let port_name = if *service == "shop" { "http" } else { "\"\"" };
+        let (ip, port) = (echo.address().ip(), echo.address().port());
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}\n  \
-             namespace: demo\n  labels:\n    kubernetes.io/service-name: {service}\n\
-             addressType: IPv4\nendpoints:\n  - addresses: [\"{}\"]\nports:\n  - name: {port_name}\n    \
-             port: {}\n",
-            echo.address().ip(),
-            echo.address().port(),
+            "---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {name}
+  namespace: demo
+  labels:
+    kubernetes.io/service-name: {service}
+addressType: IPv4
+endpoints:
+  - addresses: [\"{ip}\"]
+ports:
+  - name: {port_name}
+    port: {port}
+"
         );
     }
     text

@@ -1,8 +1,9 @@
 //! An echo backend: HTTP/1.0, HTTP/1.1, cleartext HTTP/2 by prior knowledge, WebSocket and gRPC.
 //!
 //! It answers with what it received, so that people and tests see what a gateway made of a request.
-//! It stands alone: nothing of the gateway's own protocol code is used, so that a fault there cannot
-//! hide behind the same fault here. It trusts its clients and is not meant for the open network.
+//! It stands alone: nothing of the gateway's own protocol code is used, so that a fault there
+//! cannot hide behind the same fault here. It trusts its clients and is not meant for the open
+//! network.
 
 mod answer;
 mod http1;
@@ -97,7 +98,7 @@ async fn serve(stream: TcpStream, name: &str) -> io::Result<()> {
         if seen == HTTP2_PREFACE.len() {
             return http2::serve(stream, name).await;
         }
-        // A part of the preface: the kernel tells of the same bytes again at once, so wait a little.
+        // A part of the preface, of which the kernel would tell again at once: wait a little.
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
 }

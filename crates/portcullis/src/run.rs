@@ -334,7 +334,8 @@ pub fn run(settings: &Settings, reload: Reload<'_>) -> Result<ExitCode, StartErr
     Ok(serve_until_told(gateway, signals, &control, settings.clone(), reload))
 }
 
-/// Does what signals wish until one says to end; then drains and stops. Told again, it ends at once.
+/// Does what signals wish until one says to end; then drains and stops. Told again, it ends at
+/// once.
 pub(crate) fn serve_until_told(
     mut gateway: Gateway,
     mut signals: Signals,

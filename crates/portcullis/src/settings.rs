@@ -1,8 +1,8 @@
 //! The settings: one table that feeds flags, environment, file, help and reference page.
 //!
 //! A row is a field of [`Settings`], its name, what its value is called, its default and what it
-//! does. The flag is `--name`, the variable `PORTCULLIS_NAME`, the key of the file `name`. Flag beats
-//! environment beats file. Whatever is not in the table is an error.
+//! does. The flag is `--name`, the variable `PORTCULLIS_NAME`, the key of the file `name`. Flag
+//! beats environment beats file. Whatever is not in the table is an error.
 
 pub mod file;
 pub mod layer;
@@ -100,7 +100,8 @@ macro_rules! settings {
     };
     ($($group:ident { $(
         $(#[doc = $doc:literal])+
-        $field:ident : $arity:ident $type:ty = $name:literal $placeholder:literal [$($default:literal),*];
+        $field:ident : $arity:ident $type:ty =
+            $name:literal $placeholder:literal [$($default:literal),*];
     )* })*) => {
         /// Everything that can be set, read and checked.
         #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,7 +126,10 @@ macro_rules! settings {
             pub fn resolve(layers: &Layers) -> Result<Self, Vec<SettingsError>> {
                 let mut errors = Vec::new();
                 let mut rows = SETTINGS.iter();
-                $($( let $field = settings!(@read $arity $type, rows.next(), layers, &mut errors); )*)*
+                $($(
+                    let $field =
+                        settings!(@read $arity $type, rows.next(), layers, &mut errors);
+                )*)*
                 let settings = match ($($( $field, )*)*) {
                     ($($( Some($field), )*)*) if errors.is_empty() => Self { $($( $field, )*)* },
                     _ => return Err(errors),

@@ -1,5 +1,5 @@
-//! What the process is told from outside: SIGTERM and SIGINT end it, SIGHUP reads its settings anew,
-//! SIGUSR1 opens its logs anew.
+//! What the process is told from outside: SIGTERM and SIGINT end it, SIGHUP reads its settings
+//! anew, SIGUSR1 opens its logs anew.
 
 use std::io;
 

@@ -36,20 +36,41 @@ fn settings(manifests: &Path) -> Settings {
 
 fn ingress(host: &str, service: &str) -> String {
     format!(
-        "apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {{name: web}}\nspec:\n  rules:\n\
-         \x20 - host: {host}\n    http:\n      paths:\n      - path: /\n        pathType: Prefix\n\
-         \x20       backend: {{service: {{name: {service}, port: {{number: 80}}}}}}\n"
+        "
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: {{name: web}}
+spec:
+  rules:
+  - host: {host}
+    http:
+      paths:
+      - path: /
+        pathType: Prefix
+        backend: {{service: {{name: {service}, port: {{number: 80}}}}}}
+"
     )
 }
 
 fn service(name: &str, endpoint: SocketAddr) -> String {
+    let (ip, port) = (endpoint.ip(), endpoint.port());
     format!(
-        "---\napiVersion: v1\nkind: Service\nmetadata: {{name: {name}}}\nspec:\n  ports: [{{port: 80}}]\n\
-         ---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata:\n  name: {name}-1\n\
-         \x20 labels: {{kubernetes.io/service-name: {name}}}\naddressType: IPv4\n\
-         endpoints: [{{addresses: [\"{}\"]}}]\nports: [{{name: \"\", port: {}}}]\n",
-        endpoint.ip(),
-        endpoint.port()
+        "
+apiVersion: v1
+kind: Service
+metadata: {{name: {name}}}
+spec:
+  ports: [{{port: 80}}]
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata:
+  name: {name}-1
+  labels: {{kubernetes.io/service-name: {name}}}
+addressType: IPv4
+endpoints: [{{addresses: [\"{ip}\"]}}]
+ports: [{{name: \"\", port: {port}}}]
+"
     )
 }
 

@@ -1,8 +1,8 @@
 //! The admin listener: health, readiness, metrics and the compiled configuration, read-only.
 //!
 //! It runs on the control runtime, beside the workers. Everything about it is bounded: connections,
-//! the time and size of a request, one request a connection. It answers GET and HEAD alone, and only
-//! requests whose `Host` names this machine.
+//! the time and size of a request, one request a connection. It answers GET and HEAD alone, and
+//! only requests whose `Host` names this machine.
 
 mod host;
 #[cfg(test)]

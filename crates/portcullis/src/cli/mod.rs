@@ -7,8 +7,6 @@ mod demo;
 mod echo;
 mod explain;
 mod flags;
-#[cfg(test)]
-mod golden;
 mod lint;
 pub(crate) mod paint;
 mod reading;
@@ -161,20 +159,4 @@ fn to_json(value: &impl Serialize) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_command_line_is_sound() {
-        Program::command().debug_assert();
-    }
-
-    #[test]
-    fn every_command_has_examples() {
-        for command in Program::command().get_subcommands().filter(|command| !command.is_hide_set())
-        {
-            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-            assert!(help.contains("Examples:"), "{}", command.get_name());
-        }
-    }
-}
+mod tests;

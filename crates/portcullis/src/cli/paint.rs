@@ -94,14 +94,19 @@ impl<T: fmt::Display> fmt::Display for Painted<T> {
 pub(crate) fn plain(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
-        let reorders = matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-        if c.is_control() || reorders {
+        if c.is_control() || reorders(c) {
             let _ = write!(out, "{}", c.escape_unicode());
         } else {
             out.push(c);
         }
     }
     out
+}
+
+/// Whether a mark changes the direction in which what follows is shown (Unicode bidirectional
+/// algorithm, explicit formatting characters).
+fn reorders(c: char) -> bool {
+    matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 #[cfg(test)]

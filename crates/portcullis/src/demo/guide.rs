@@ -138,7 +138,7 @@ fn tls(https: SocketAddr, http: Option<SocketAddr>) -> Vec<Trial> {
     let port = https.port();
     let resolve = format!("--resolve secure.localhost:{port}:{}", https.ip());
     let mut trials = vec![Trial {
-        shows: "TLS, chosen by server name, with HTTP/2 by ALPN (-k: the certificate is self-signed)",
+        shows: "TLS by server name, with HTTP/2 by ALPN (-k: the certificate is self-signed)",
         commands: vec![format!("curl -s -i -k {resolve} 'https://secure.localhost:{port}/'")],
     }];
     if let Some(http) = http {

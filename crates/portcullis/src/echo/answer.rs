@@ -15,8 +15,8 @@ pub struct Received {
     pub path: String,
     /// `Host` or `:authority`; empty when absent.
     pub host: String,
-    /// The fields: on HTTP/1 in the order and case of their arrival; on HTTP/2 in lower case, those of
-    /// one name together.
+    /// The fields: on HTTP/1 in the order and case of their arrival; on HTTP/2 in lower case, those
+    /// of one name together.
     pub headers: Vec<(String, String)>,
     /// `HTTP/1.0`, `HTTP/1.1` or `HTTP/2`.
     pub protocol: String,

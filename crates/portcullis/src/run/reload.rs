@@ -1,6 +1,7 @@
 //! SIGHUP: the settings are read anew, and the listeners become what they say.
 //!
-//! Everything else was settled at the start; where it changed, the log says that it takes a restart.
+//! Everything else was settled at the start; where it changed, the log says that it takes a
+//! restart.
 
 use super::Gateway;
 use crate::settings::{Settings, SettingsError};

@@ -1,7 +1,7 @@
 //! The texts that settings are written in, and what they mean: durations, sizes, addresses, names.
 //!
 //! Flags, environment and file all arrive as text and are read here, so that a value means the same
-//! wherever it stands. An error is half a sentence that follows the value: "`10x` has no unit I know".
+//! wherever it stands. An error is half a sentence that follows the value: "is not a duration".
 
 use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
@@ -240,7 +240,9 @@ fn is_name(text: &str) -> bool {
 }
 
 macro_rules! choices {
-    ($(#[$doc:meta])* $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)* }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$variant_doc:meta])* $variant:ident = $text:literal,)*
+    }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum $name {

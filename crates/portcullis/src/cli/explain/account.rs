@@ -317,7 +317,7 @@ impl Account {
     }
 }
 
-/// Whether `expected` is `namespace/service:port+protocol`, or the front of it at one of its joints.
+/// Whether `expected` is `namespace/service:port+protocol`, or the front of it up to a joint.
 fn names(upstream: &str, expected: &str) -> bool {
     upstream.strip_prefix(expected).is_some_and(|rest| {
         !expected.is_empty() && (rest.is_empty() || rest.starts_with([':', '+']))

@@ -1,4 +1,5 @@
-//! `routes` and `explain` over the demonstration's manifests, against what they shall print.
+//! The command line as a whole; and `routes` and `explain` over the demonstration's manifests,
+//! against what they shall print.
 //!
 //! What they shall print is in `tests/golden`; with `UPDATE_GOLDEN` set it is written anew, to be
 //! looked at before it is committed.
@@ -6,12 +7,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use clap::CommandFactory as _;
 use wire::HeadLimits;
 
 use super::explain::{account, question::Question, text};
 use super::paint::Paint;
 use super::reading::Reading;
-use super::routes;
+use super::{Program, routes};
 use crate::settings::Settings;
 use crate::settings::value::{OrOff, Value as _};
 
@@ -81,4 +83,17 @@ fn an_explanation_says_what_policies_do() {
 fn what_the_wire_refuses_is_refused_with_its_reason() {
     let shown = explain("http://shop.localhost/../etc");
     expect("explain-refused.txt", &shown);
+}
+
+#[test]
+fn the_command_line_is_sound() {
+    Program::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_examples() {
+    for command in Program::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        assert!(help.contains("Examples:"), "{}", command.get_name());
+    }
 }
