@@ -65,6 +65,17 @@ pub(crate) fn run_seen(command: &mut Command, mut see: impl FnMut(&str)) -> Resu
     ended(child.wait().map_err(|error| error.to_string())?)
 }
 
+/// Runs to the end; what it wrote to its standard output.
+pub(crate) fn output(command: &mut Command) -> Result<Vec<u8>, String> {
+    announce(command);
+    let output = command
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| could_not_start(command, &error))?;
+    ended(output.status)?;
+    Ok(output.stdout)
+}
+
 fn announce(command: &Command) {
     let words: Vec<_> = std::iter::once(command.get_program())
         .chain(command.get_args())

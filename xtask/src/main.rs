@@ -7,6 +7,7 @@ mod audit;
 mod bench;
 mod check;
 mod command;
+mod docs;
 mod fuzz;
 mod golden;
 mod step;
@@ -22,6 +23,7 @@ Tasks of this repository
                                fuzz targets for 30 s each, soak for 2 minutes
   cargo xtask check            the fast part: format, lints, tidy, unit and golden tests
   cargo xtask golden           rewrite the golden files from what the code does now
+  cargo xtask docs             write the reference pages from the program's tables
   cargo xtask fuzz [SECONDS]   every fuzz target, 30 s each unless told otherwise
   cargo xtask audit PATH       compare Cargo.lock with a clone of the Rust advisory database
   cargo xtask bench            measure beside nginx and HAProxy (--help tells more)
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "check" => check::run(rest),
         "golden" => golden::run(rest),
+        "docs" => docs::run(rest),
         "fuzz" => fuzz::run(rest),
         "audit" => audit::run(rest),
         "bench" => bench::run(rest),

@@ -103,7 +103,15 @@ fn every_rust_file_opens_with_what_it_is() {
 fn lines_are_at_most_a_hundred_wide() {
     let mut places = Vec::new();
     for file in rust_files() {
+        let mut is_text = false;
         for (index, line) in file.text.lines().enumerate() {
+            // A text over many lines: its last line ends with the mark of its end.
+            let was_text = is_text;
+            is_text =
+                if is_text { !line.contains("\"#") } else { line.trim_end().ends_with("r#\"") };
+            if was_text {
+                continue;
+            }
             let whole = line.chars().count();
             let is_comment = line.trim_start().starts_with("//");
             let width = if is_comment { whole } else { code_of_line(line).chars().count() };
