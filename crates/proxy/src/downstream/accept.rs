@@ -105,7 +105,7 @@ async fn connection(
     }
     let handshake = worker.settings.limits.handshake_timeout;
     watch.arm(worker.watches.after(ticks(handshake)));
-    let Some((tls, server_name)) = handshaken(worker, stream, watch).await else {
+    let Some((tls, server_name)) = Box::pin(handshaken(worker, stream, watch)).await else {
         worker.metrics.count(Counter::TlsHandshakesFailed);
         return;
     };
@@ -123,7 +123,7 @@ async fn connection(
     let tls = TlsFacts { server_name: server_name.map(String::into_boxed_str), version };
     let facts = Rc::new(ClientFacts::new(listener, peer, Some(tls), trusted));
     if is_http2 {
-        http2::serve(worker.clone(), transport, facts, &[], watch).await;
+        Box::pin(http2::serve(worker.clone(), transport, facts, &[], watch)).await;
     } else {
         http1::serve(worker.clone(), transport, facts, watch).await;
     }

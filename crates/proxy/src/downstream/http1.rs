@@ -85,22 +85,20 @@ pub(crate) async fn serve(
             && connection.facts.tls.is_none()
             && http2::is_preface(work.input.filled())
         {
-            return http2::serve_cleartext(
-                worker,
-                connection.transport,
-                connection.facts,
-                work,
-                watch,
-            )
-            .await;
+            let Connection { transport, facts, .. } = connection;
+            let served = http2::serve_cleartext(worker, transport, facts, work, watch);
+            return Box::pin(served).await;
         }
         let head = read_head(&worker, &mut connection, watch, &mut work).await;
         connection.requests += 1;
+        // Boxed: what an exchange needs is not carried by the connections that idle.
         let after = match head {
-            Head::Ready => exchange(&worker, &mut connection, watch, &mut work, started).await,
+            Head::Ready => {
+                Box::pin(exchange(&worker, &mut connection, watch, &mut work, started)).await
+            }
             Head::Gone => After::Close,
             Head::Failed(error) => {
-                refuse(&worker, &mut connection, watch, &mut work, started, error).await
+                Box::pin(refuse(&worker, &mut connection, watch, &mut work, started, error)).await
             }
         };
         match after {
