@@ -129,7 +129,8 @@ impl Report {
     #[must_use]
     pub fn new(mut diagnostics: Vec<Diagnostic>) -> Self {
         diagnostics.sort_by(|a, b| {
-            (&a.object, &a.field, a.code, &a.message).cmp(&(&b.object, &b.field, b.code, &b.message))
+            (&a.object, &a.field, a.code, &a.message)
+                .cmp(&(&b.object, &b.field, b.code, &b.message))
         });
         diagnostics.dedup();
         Self { diagnostics }

@@ -175,10 +175,8 @@ mod tests {
 
     #[test]
     fn specificity_is_the_order() {
-        let mut hosts: Vec<Hostname> = ["*", "*.com", "a.b.com", "*.b.com"]
-            .iter()
-            .map(|text| text.parse().unwrap())
-            .collect();
+        let mut hosts: Vec<Hostname> =
+            ["*", "*.com", "a.b.com", "*.b.com"].iter().map(|text| text.parse().unwrap()).collect();
         hosts.sort();
         let shown: Vec<String> = hosts.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["a.b.com", "*.b.com", "*.com", "*"]);

@@ -53,7 +53,8 @@ impl PathMatch {
             PathKind::Exact => path == value,
             PathKind::Prefix | PathKind::ImplementationSpecific => {
                 let prefix = value.strip_suffix('/').unwrap_or(value);
-                path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                path.strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                     && !path.is_empty()
             }
             PathKind::Subtree => path.starts_with(value),
