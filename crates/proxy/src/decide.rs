@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{PathForm, Redirect, RedirectTarget};
+use model::{Hostname, PathForm, Redirect, RedirectTarget};
 use routing::{Found, Lookup, RequestHead as Matched};
 use wire::{Authority, Method, Refusal, Target};
 
@@ -57,8 +57,16 @@ pub struct Scratch {
 pub struct Decision<'s> {
     /// The route that matched.
     pub route: Option<&'s Arc<CompiledRoute>>,
+    /// Without a route: the host block that covers the host, if there is one.
+    pub nearest: Option<&'s Hostname>,
     /// What happens.
     pub verdict: Verdict<'s>,
+}
+
+impl<'s> Decision<'s> {
+    fn of(route: Option<&'s Arc<CompiledRoute>>, verdict: Verdict<'s>) -> Self {
+        Self { route, nearest: None, verdict }
+    }
 }
 
 /// What happens to a request.
@@ -152,30 +160,32 @@ pub fn decide<'s>(
 ) -> Decision<'s> {
     let matched = match Paths::of(request, &mut scratch.host) {
         Ok(paths) => paths,
-        Err(refusal) => return Decision { route: None, verdict: Verdict::Refuse(refusal) },
+        Err(refusal) => return Decision::of(None, Verdict::Refuse(refusal)),
     };
     trace.step("path", || matched.describe(request));
     let head = matched.head();
-    let found = match snapshot.hosts.lookup(&head) {
-        Lookup::Route(found) => found,
-        Lookup::NoHost | Lookup::NoPath { .. } => {
-            trace.step("route", || "none matches".to_owned());
-            if request.target == Target::Asterisk {
-                let reason = Cow::Borrowed("asterisk-without-route");
-                return Decision { route: None, verdict: Verdict::Respond { status: 400, reason } };
+    let nearest = match snapshot.hosts.lookup(&head) {
+        Lookup::Route(found) => {
+            let route = found.route;
+            trace.step("route", || format!("{} {}", found.host, found.path));
+            if is_ambiguous(snapshot, &found, &matched) {
+                let reason = Cow::Borrowed("ambiguous-path");
+                return Decision::of(Some(route), Verdict::Respond { status: 400, reason });
             }
-            let reason = Cow::Borrowed("no-route");
-            return Decision { route: None, verdict: Verdict::Respond { status: 404, reason } };
+            let forward = &mut scratch.forward;
+            let verdict = filters(snapshot, facts, request, &found, &matched, forward, trace);
+            return Decision::of(Some(route), verdict);
         }
+        Lookup::NoHost => None,
+        Lookup::NoPath { nearest } => Some(nearest),
     };
-    let route = found.route;
-    trace.step("route", || format!("{} {}", found.host, found.path));
-    if is_ambiguous(snapshot, &found, &matched) {
-        let reason = Cow::Borrowed("ambiguous-path");
-        return Decision { route: Some(route), verdict: Verdict::Respond { status: 400, reason } };
-    }
-    let verdict = filters(snapshot, facts, request, &found, &matched, &mut scratch.forward, trace);
-    Decision { route: Some(route), verdict }
+    trace.step("route", || "none matches".to_owned());
+    let (status, reason) = match request.target {
+        Target::Asterisk => (400, "asterisk-without-route"),
+        Target::Origin => (404, "no-route"),
+    };
+    let verdict = Verdict::Respond { status, reason: Cow::Borrowed(reason) };
+    Decision { route: None, nearest, verdict }
 }
 
 /// The filters of a route in their order, and its action.

@@ -479,6 +479,8 @@ pub(crate) struct Outcome {
     pub(crate) status: u16,
     /// Empty when an endpoint answered and nothing went wrong.
     pub(crate) reason: Cow<'static, str>,
+    /// More about the reason, for people.
+    pub(crate) detail: String,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) upstream: Option<UpstreamOutcome>,
@@ -489,6 +491,7 @@ pub(crate) struct Outcome {
 pub(crate) struct UpstreamOutcome {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) status: u16,
+    /// From the choice of the endpoint to the last byte of its answer; zero without a log.
     pub(crate) duration: Duration,
     pub(crate) attempts: u32,
 }

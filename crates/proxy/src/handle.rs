@@ -6,7 +6,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use model::Generation;
+use model::{Generation, Hostname};
 use telemetry::{AccessRecord, Gauge, TlsRecord, UpstreamRecord};
 use wire::{Known, Method};
 
@@ -102,7 +102,7 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
         }
         Verdict::Respond { status, reason } => {
             if status == 404 && route.is_none() {
-                tell_unrouted(worker, exchange, &pinned);
+                tell_unrouted(worker, exchange, &pinned, decision.nearest);
             }
             respond(worker, exchange, status, &reason, None).await;
             record(worker, exchange, &identity, route.map(|r| &**r), generation, "");
@@ -219,6 +219,8 @@ fn is_loop(worker: &Worker, exchange: &Exchange<'_>) -> bool {
     passes >= worker.settings.limits.loop_max
 }
 
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 /// The client's own request id, or a new one of 32 hex digits.
 fn set_request_id(worker: &Worker, work: &mut Work) {
     let Work { input, head, request_id: id, .. } = work;
@@ -228,10 +230,12 @@ fn set_request_id(worker: &Worker, work: &mut Work) {
         return;
     }
     let number = worker.rng.borrow_mut().u128(..);
-    for shift in (0..32).rev() {
-        let digit = (number >> (shift * 4)) as u8 & 0xf;
-        id.push(b"0123456789abcdef"[usize::from(digit)]);
+    let mut text = [0; 32];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(number.to_ne_bytes()) {
+        pair[0] = HEX[usize::from(byte >> 4)];
+        pair[1] = HEX[usize::from(byte & 0xf)];
     }
+    id.extend_from_slice(&text);
 }
 
 /// A redirect to HTTPS of a request that says it came by HTTPS is the start of an endless loop: a
@@ -254,23 +258,46 @@ fn tell_untrusted_claim(worker: &Worker, exchange: &Exchange<'_>, reason: &str) 
     }
 }
 
-/// A 404 says which hosts exist and what came nearest; at most one line a second.
-fn tell_unrouted(worker: &Worker, exchange: &Exchange<'_>, snapshot: &crate::Snapshot) {
-    if !worker.may_notice() {
+/// Hosts that a 404 names at most.
+const HOSTS_TOLD_MAX: usize = 8;
+
+/// A 404 says what came nearest, or which hosts exist: in the access log always, in the process log
+/// at most once a second.
+fn tell_unrouted(
+    worker: &Worker,
+    exchange: &mut Exchange<'_>,
+    snapshot: &crate::Snapshot,
+    nearest: Option<&Hostname>,
+) {
+    let notice = worker.may_notice();
+    if !notice && !worker.metrics.logs_access() {
         return;
     }
-    let (bytes, head) = exchange.request();
-    let host = head.authority.map_or(&b""[..], |authority| authority.of(bytes));
-    let path = head.path.of(bytes);
-    let known: Vec<String> =
-        snapshot.model().hosts.keys().take(8).map(ToString::to_string).collect();
-    tracing::info!(
-        host = %host.escape_ascii(),
-        path = %path.escape_ascii(),
-        hosts = snapshot.model().hosts.len(),
-        first_hosts = known.join(" "),
-        "no route (404); `portcullis explain` shows what came nearest",
-    );
+    let hosts = &snapshot.model().hosts;
+    let detail = if let Some(host) = nearest {
+        let paths: Vec<String> = hosts
+            .get(host)
+            .into_iter()
+            .flat_map(|block| &block.routes)
+            .take(HOSTS_TOLD_MAX)
+            .map(|route| route.path.to_string())
+            .collect();
+        format!("host {host} has: {}", paths.join(", "))
+    } else {
+        let known: Vec<String> =
+            hosts.keys().take(HOSTS_TOLD_MAX).map(ToString::to_string).collect();
+        format!("{} hosts: {}", hosts.len(), known.join(", "))
+    };
+    if notice {
+        let (bytes, head) = exchange.request();
+        let host = head.authority.map_or(&b""[..], |authority| authority.of(bytes));
+        tracing::info!(
+            host = %host.escape_ascii(),
+            path = %head.path.of(bytes).escape_ascii(),
+            "no route (404); {detail}"
+        );
+    }
+    exchange.outcome.detail = detail;
 }
 
 /// The one record of an exchange.
@@ -323,7 +350,7 @@ fn record(
         protocol: exchange.down.protocol(),
         status: outcome.status,
         reason: &outcome.reason,
-        detail: "",
+        detail: &outcome.detail,
         bytes_in: outcome.bytes_in,
         bytes_out: outcome.bytes_out,
         duration_us,

@@ -29,7 +29,7 @@ pub(crate) struct Answered {
     up: UpstreamStream,
     relay: Relay,
     first: Option<Piece>,
-    started: Instant,
+    started: Option<Instant>,
     remove_server: bool,
     tunnel_idle: u32,
 }
@@ -105,7 +105,8 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&self, exchange: &mut Exchange<'_>) -> Result<Answered, Failure> {
         let worker = self.worker;
-        let started = Instant::now();
+        // A clock is read for the log alone: reading it costs as much as routing.
+        let started = worker.metrics.logs_access().then(Instant::now);
         let mut up = self.connected(exchange).await?;
         let patience = self.patience(exchange);
         let body_max = self.body_bytes_max();
@@ -122,7 +123,6 @@ impl Attempt<'_> {
         let status = head.status;
         if let Some(outcome) = &mut exchange.outcome.upstream {
             outcome.status = status;
-            outcome.duration = started.elapsed();
         }
         let first = if status == 101 { None } else { up.first_piece().map_err(Failure::last)? };
         Ok(Answered {
@@ -438,7 +438,7 @@ pub(crate) async fn stream(
     .await;
     outcome.bytes_in += relay.request.bytes;
     outcome.bytes_out += relay.response.bytes;
-    if let Some(upstream) = &mut outcome.upstream {
+    if let (Some(upstream), Some(started)) = (&mut outcome.upstream, started) {
         upstream.duration = started.elapsed();
     }
     result
