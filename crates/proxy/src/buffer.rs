@@ -112,6 +112,11 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Changes with every write that a socket takes of what waits.
+    pub(crate) fn progress(&self) -> u64 {
+        self.pos as u64
+    }
+
     /// Whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.pending.is_empty()

@@ -56,6 +56,8 @@ pub(crate) enum ProxyError {
     ClientHttp2(h2::Error),
     #[error("the same request came by too often")]
     Loop,
+    #[error("stopping")]
+    Stopping,
 }
 
 impl ProxyError {
@@ -71,7 +73,7 @@ impl ProxyError {
             | Self::BodyTooLarge
             | Self::ClientHttp2(_)
             | Self::Loop => Side::Downstream,
-            Self::NoEndpoint => Side::Ours,
+            Self::NoEndpoint | Self::Stopping => Side::Ours,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::UpstreamIo(_)
@@ -93,7 +95,7 @@ impl ProxyError {
             }
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
-            Self::NoEndpoint => 503,
+            Self::NoEndpoint | Self::Stopping => 503,
             Self::Connect(_)
             | Self::UpstreamIo(_)
             | Self::UpstreamClosed
@@ -128,6 +130,7 @@ impl ProxyError {
             Self::UpstreamHttp2(_) => "upstream-http2-error",
             Self::ClientHttp2(_) => "client-http2-error",
             Self::Loop => "loop",
+            Self::Stopping => "stopping",
         }
     }
 }

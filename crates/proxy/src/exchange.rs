@@ -16,6 +16,7 @@ use crate::decide::Scratch;
 use crate::downstream::Downstream;
 use crate::downstream::client::ClientFacts;
 use crate::error::ProxyError;
+use crate::publish::Phase;
 use crate::splice::{Failure, Pipe, SPLICE_MIN, Stop};
 use crate::upstream::stream::UpstreamStream;
 use crate::watch::{Watch, ticks};
@@ -109,6 +110,11 @@ pub(crate) trait BodySink {
         end: Option<&[u8]>,
     ) -> Result<(), ProxyError>;
 
+    /// A number that changes whenever the socket takes something of what waits in our memory.
+    fn progress(&self) -> u64 {
+        0
+    }
+
     /// Ready when nothing waits in our memory.
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>>;
 }
@@ -132,6 +138,8 @@ pub(crate) struct Direction {
     wait: Wait,
     /// The tick of the last progress.
     last: u32,
+    /// The sink's progress when it was looked at last.
+    progress: u64,
     piece_max: usize,
 }
 
@@ -144,6 +152,7 @@ impl Direction {
             bytes: 0,
             wait: Wait::Source,
             last: now,
+            progress: 0,
             piece_max: PIECE_FAST,
         }
     }
@@ -193,7 +202,7 @@ impl Direction {
             let room = match sink.poll_ready(cx)? {
                 Poll::Ready(room) => room,
                 Poll::Pending => {
-                    self.wait = Wait::Sink;
+                    self.wait_for(worker, sink);
                     self.piece_max = PIECE_SLOW;
                     return Poll::Pending;
                 }
@@ -227,9 +236,19 @@ impl Direction {
                 Poll::Ready(Ok(()))
             }
             Poll::Pending => {
-                self.wait = Wait::Sink;
+                self.wait_for(worker, sink);
                 Poll::Pending
             }
+        }
+    }
+
+    /// Waits for a sink. One that takes little at a time is slow, not stalled.
+    fn wait_for(&mut self, worker: &Worker, sink: &impl BodySink) {
+        self.wait = Wait::Sink;
+        let progress = sink.progress();
+        if self.progress != progress {
+            self.progress = progress;
+            self.last = worker.watches.now();
         }
     }
 }
@@ -451,6 +470,9 @@ impl Relay {
 
     /// Whose deadline has passed, if one has.
     pub(crate) fn check(&self, worker: &Worker, watch: &Watch) -> Result<(), ProxyError> {
+        if worker.phase() == Phase::Stopping {
+            return Err(ProxyError::Stopping);
+        }
         if !watch.is_expired() {
             return Ok(());
         }

@@ -31,6 +31,8 @@ pub(crate) struct TlsTransport {
     tls: TlsConnection,
     /// The peer's bytes have ended.
     ended: bool,
+    /// Bytes of TLS that the socket took.
+    sent: u64,
 }
 
 impl std::fmt::Debug for TlsTransport {
@@ -69,6 +71,14 @@ impl Transport {
                 _ => Pin::new(stream).poll_write_vectored(cx, bufs),
             },
             Self::Tls(tls) => tls.poll_write(cx, bufs),
+        }
+    }
+
+    /// Changes with every write that the socket takes of what TLS holds.
+    pub(crate) fn progress(&self) -> u64 {
+        match self {
+            Self::Plain(_) => 0,
+            Self::Tls(tls) => tls.sent,
         }
     }
 
@@ -138,7 +148,7 @@ impl TlsTransport {
     pub(crate) fn new(stream: TcpStream, tls: impl Into<TlsConnection>) -> Self {
         let mut tls = tls.into();
         tls.set_buffer_limit(Some(2 * TLS_WRITE_MAX));
-        Self { stream, tls, ended: false }
+        Self { stream, tls, ended: false, sent: 0 }
     }
 
     /// Drives the handshake to its end.
@@ -213,7 +223,7 @@ impl TlsTransport {
         while self.tls.wants_write() {
             match self.tls.write_tls(&mut Driver { stream: &mut self.stream, cx }) {
                 Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
+                Ok(n) => self.sent = self.sent.wrapping_add(n as u64),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Poll::Pending,
                 Err(error) => return Poll::Ready(Err(error)),
             }

@@ -126,6 +126,13 @@ impl Watches {
         }
     }
 
+    /// Wakes everything: the process stops, and each exchange is to be recorded.
+    pub(crate) fn wake_all(&self) {
+        for (_, watch) in self.slab.borrow().iter() {
+            watch.wake();
+        }
+    }
+
     /// Wakes every task that waits for a next request.
     pub(crate) fn wake_idle(&self) {
         for (_, watch) in self.slab.borrow().iter() {

@@ -11,7 +11,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::JoinHandle;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::ListenerId;
 use rustls::ServerConfig;
@@ -35,6 +35,9 @@ const SCRATCH_BYTES: usize = 256 * 1024;
 
 /// Working memory of exchanges that is kept for the next ones. More is freed.
 const WORK_KEPT_MAX: usize = 64;
+
+/// What exchanges that are cut get to record themselves.
+const STOP_GRACE: Duration = Duration::from_millis(50);
 
 /// What the control side tells a worker. At most a few per publication are under way.
 #[derive(Debug)]
@@ -282,7 +285,13 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Command>) {
                 // Twice in effect: connections that are idle now close, the others see the phase.
                 worker.watches.wake_idle();
             }
-            Command::Stop => break,
+            Command::Stop => {
+                worker.close_gates();
+                worker.watches.wake_all();
+                // Every exchange ends with its record; then whatever is left goes with the runtime.
+                tokio::time::sleep(STOP_GRACE).await;
+                break;
+            }
         }
     }
     clock.abort();

@@ -178,6 +178,10 @@ impl BodySink for Downstream<'_> {
         each!(self, stream => stream.write(cx, data, end))
     }
 
+    fn progress(&self) -> u64 {
+        each!(self, stream => stream.progress())
+    }
+
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         each!(self, stream => stream.poll_flush(cx))
     }

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use telemetry::Counter;
+use telemetry::{Counter, Gauge};
 use wire::{BodyLength, Known, Method, RequestEdits, write_request};
 
 use crate::downstream::client::{Identity, REPLACED};
@@ -111,7 +111,10 @@ impl Attempt<'_> {
         let patience = self.patience(exchange);
         let body_max = self.body_bytes_max();
         let mut relay = Relay::new(worker, patience, body_max);
-        relay.request.ended = !exchange.down.has_body();
+        if !exchange.down.has_body() {
+            // Its head may still have to be flushed.
+            relay.request.set_written();
+        }
         self.send(exchange, &mut up, &mut relay)
             .await
             .map_err(|error| self.judge(exchange, &up, &relay, error))?;
@@ -151,7 +154,7 @@ impl Attempt<'_> {
             });
         let in_flight = InFlight::new(local);
         if identity.protocol.is_http2() {
-            let stream = http2::open(worker, local, identity, in_flight, timeout).await;
+            let stream = Box::pin(http2::open(worker, local, identity, in_flight, timeout)).await;
             return match stream {
                 Ok(stream) => Ok(UpstreamStream::Http2(Box::new(stream))),
                 Err(error) => Err(self.unconnected(error)),
@@ -164,7 +167,9 @@ impl Attempt<'_> {
             (transport, true)
         } else {
             exchange.watch.disarm();
-            let connected = unless_expired(exchange.watch, connect(worker, identity, timeout));
+            // Boxed: rare, and large.
+            let dial = Box::pin(connect(worker, identity, timeout));
+            let connected = unless_expired(exchange.watch, dial);
             match connected.await {
                 Some(Ok(transport)) => (transport, false),
                 Some(Err(error)) => return Err(self.unconnected(error)),
@@ -400,6 +405,7 @@ pub(crate) async fn stream(
                 down.begin_tunnel(cx, head, bytes)?;
                 up.begin_tunnel();
                 relay.begin_tunnel(worker, *tunnel_idle);
+                worker.metrics.raise(Gauge::UpgradesOpen);
             } else {
                 let (head, bytes) = up.head();
                 let payload = match &*first {
@@ -436,6 +442,9 @@ pub(crate) async fn stream(
         relay.poll(cx, worker, watch, down, up)
     })
     .await;
+    if relay.tunnel {
+        worker.metrics.lower(Gauge::UpgradesOpen);
+    }
     outcome.bytes_in += relay.request.bytes;
     outcome.bytes_out += relay.response.bytes;
     if let (Some(upstream), Some(started)) = (&mut outcome.upstream, started) {

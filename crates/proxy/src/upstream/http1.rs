@@ -312,7 +312,12 @@ impl BodySink for Stream {
             return Poll::Ready(Err(ProxyError::UpstreamClosed));
         };
         ready!(out.poll_drain(cx, transport)).map_err(ProxyError::UpstreamIo)?;
+        ready!(transport.poll_flush(cx)).map_err(ProxyError::UpstreamIo)?;
         Poll::Ready(Ok(usize::MAX))
+    }
+
+    fn progress(&self) -> u64 {
+        self.out.progress() + self.transport.as_ref().map_or(0, Transport::progress)
     }
 
     fn write(

@@ -107,12 +107,17 @@ impl Pools {
     pub(crate) fn sweep(&self, worker: &Worker) {
         let now = worker.watches.now();
         let max = ticks(worker.settings.limits.upstream_idle_timeout);
-        let mut count = 0_u64;
+        let (mut idle, mut open) = (0, 0);
         for local in self.locals.borrow().values() {
             local.sweep(now, max);
-            count += local.idle.borrow().len() as u64;
+            idle += local.idle.borrow().len() as u64;
+            open += local.http2.borrow().len() as u64;
+            if !local.state.identity.protocol.is_http2() {
+                open += u64::from(local.in_flight.get());
+            }
         }
-        worker.metrics.set(Gauge::UpstreamConnectionsIdle, count);
+        worker.metrics.set(Gauge::UpstreamConnectionsIdle, idle);
+        worker.metrics.set(Gauge::UpstreamConnectionsOpen, idle + open);
     }
 }
 
