@@ -51,8 +51,10 @@ pub(crate) struct Connection {
 enum After {
     Next,
     Close,
-    /// Answered before the request had ended: read on for a moment.
+    /// Answered before the client had said all it says: read on for a moment.
     Linger,
+    /// Failed after the response had begun: nothing that looks like an orderly end may follow.
+    Abort,
 }
 
 /// Serves one connection to its end.
@@ -119,6 +121,7 @@ pub(crate) async fn serve(
                 worker.give_work(work);
                 return linger(&worker, &mut connection, watch).await;
             }
+            After::Abort => return worker.give_work(work),
         }
     }
 }
@@ -373,13 +376,22 @@ impl<'c> Stream<'c> {
     }
 
     fn after(&mut self) -> After {
+        if self.failed && self.begun {
+            return After::Abort;
+        }
         if self.failed || !self.begun || self.tunnel {
             return After::Close;
         }
         if !self.body.ended() && !self.skip_buffered() {
             return After::Linger;
         }
-        if self.keep_alive && !self.connection.read_closed { After::Next } else { After::Close }
+        match (self.keep_alive, self.connection.read_closed) {
+            (true, false) => After::Next,
+            // We end what the client did not: its next request may be under way, and a close with
+            // bytes unread would throw the answer away.
+            (false, false) if self.work.head.keep_alive => After::Linger,
+            _ => After::Close,
+        }
     }
 
     /// Consumes what is left of the request's body, if all of it has arrived already.
@@ -492,6 +504,8 @@ impl<'c> Stream<'c> {
             }
         };
         self.decide_keep_alive(worker);
+        // What the client still sends is not waited for once it has its answer.
+        self.keep_alive &= !self.body_is_pending();
         self.framing = framing;
         self.begun = true;
         let has_date = head.field(Known::Date).is_some();
@@ -583,7 +597,7 @@ impl<'c> Stream<'c> {
         answer: &Answer<'_>,
     ) -> Result<(), ProxyError> {
         self.decide_keep_alive(worker);
-        self.keep_alive &= !answer.close;
+        self.keep_alive &= !answer.close && (self.body.ended() || self.skip_buffered());
         let is_head = self.work.head.method == Method::Head;
         let asked = self.work.head.version == Version::Http10;
         let body = answer.body();
@@ -632,16 +646,20 @@ impl<'c> Stream<'c> {
         if !body.ended() || connection.read_closed || work.input.end > 8 * 1024 {
             return Poll::Pending;
         }
-        let max = work.input.end + 4096;
-        match work.input.poll_fill(cx, &mut connection.transport, max) {
-            Poll::Ready(Ok(0)) => {
-                connection.read_closed = true;
-                Poll::Pending
+        // Until nothing is left: only then is the task woken by what comes next.
+        while work.input.end <= 8 * 1024 {
+            let max = work.input.end + 4096;
+            match ready!(work.input.poll_fill(cx, &mut connection.transport, max)) {
+                Ok(0) => {
+                    connection.read_closed = true;
+                    return Poll::Pending;
+                }
+                // The next request, ahead of its turn.
+                Ok(_) => {}
+                Err(error) => return Poll::Ready(ProxyError::ClientIo(error)),
             }
-            Poll::Ready(Err(error)) => Poll::Ready(ProxyError::ClientIo(error)),
-            // The next request, ahead of its turn.
-            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Pending,
         }
+        Poll::Pending
     }
 }
 
@@ -657,7 +675,7 @@ impl BodySource for Stream<'_> {
         cx: &mut Context<'_>,
         scratch: &mut [u8],
     ) -> Poll<Result<Piece, ProxyError>> {
-        let Self { connection, work, body, owes_continue, tunnel, .. } = self;
+        let Self { connection, work, body, owes_continue, tunnel, begun, .. } = self;
         let input = &mut work.input;
         loop {
             if !input.is_drained() || body.ended() {
@@ -672,7 +690,8 @@ impl BodySource for Stream<'_> {
                     continue;
                 }
             }
-            if std::mem::take(owes_continue) {
+            // Within a response that has begun it would be taken for a part of it.
+            if std::mem::take(owes_continue) && !*begun {
                 let line: &[&[u8]] = &[b"HTTP/1.1 100 Continue\r\n\r\n"];
                 let sent = connection.out.send(cx, &mut connection.transport, line);
                 sent.map_err(ProxyError::ClientIo)?;
@@ -716,7 +735,13 @@ impl BodySink for Stream<'_> {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ProxyError>> {
         let Connection { out, transport, .. } = &mut *self.connection;
         ready!(out.poll_drain(cx, transport)).map_err(ProxyError::ClientIo)?;
+        // What TLS has taken and the socket has not must not wait for the next piece.
+        ready!(transport.poll_flush(cx)).map_err(ProxyError::ClientIo)?;
         Poll::Ready(Ok(usize::MAX))
+    }
+
+    fn progress(&self) -> u64 {
+        self.connection.out.progress() + self.connection.transport.progress()
     }
 
     fn write(
