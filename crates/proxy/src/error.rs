@@ -46,6 +46,8 @@ pub(crate) enum ProxyError {
     UpstreamMalformed(Refusal),
     #[error("the endpoint answered 101 unasked")]
     UpstreamUpgrade,
+    #[error("the endpoint did not switch to a WebSocket")]
+    UpstreamNoUpgrade,
     #[error("the endpoint sent informational answers without end")]
     UpstreamInformational,
     #[error("the endpoint took too long")]
@@ -80,6 +82,7 @@ impl ProxyError {
             | Self::UpstreamClosed
             | Self::UpstreamMalformed(_)
             | Self::UpstreamUpgrade
+            | Self::UpstreamNoUpgrade
             | Self::UpstreamInformational
             | Self::UpstreamTimeout
             | Self::UpstreamHttp2(_) => Side::Upstream,
@@ -101,6 +104,7 @@ impl ProxyError {
             | Self::UpstreamClosed
             | Self::UpstreamMalformed(_)
             | Self::UpstreamUpgrade
+            | Self::UpstreamNoUpgrade
             | Self::UpstreamInformational
             | Self::UpstreamHttp2(_) => 502,
             Self::ConnectTimeout | Self::UpstreamTimeout => 504,
@@ -125,6 +129,7 @@ impl ProxyError {
             Self::UpstreamClosed => "upstream-closed",
             Self::UpstreamMalformed(_) => "upstream-malformed",
             Self::UpstreamUpgrade => "upstream-unasked-upgrade",
+            Self::UpstreamNoUpgrade => "upstream-no-upgrade",
             Self::UpstreamInformational => "upstream-informational-flood",
             Self::UpstreamTimeout => "upstream-timeout",
             Self::UpstreamHttp2(_) => "upstream-http2-error",

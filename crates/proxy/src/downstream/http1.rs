@@ -83,6 +83,11 @@ pub(crate) async fn serve(
             },
         };
         let started = Instant::now();
+        while connection.requests == 0
+            && connection.facts.tls.is_none()
+            && http2::may_become_preface(work.input.filled())
+            && read_on(&worker, &mut connection, watch, &mut work).await
+        {}
         if connection.requests == 0
             && connection.facts.tls.is_none()
             && http2::is_preface(work.input.filled())
@@ -159,6 +164,24 @@ async fn idle(
     .await;
     watch.set_idle(false);
     work
+}
+
+/// Reads a little more of what may be either protocol; false when nothing comes.
+async fn read_on(
+    worker: &Worker,
+    connection: &mut Connection,
+    watch: &Watch,
+    work: &mut Work,
+) -> bool {
+    let max = worker.settings.limits.head_bytes_max;
+    poll_fn(|cx| {
+        if watch.is_expired() {
+            return Poll::Ready(false);
+        }
+        let read = work.input.poll_fill(cx, &mut connection.transport, max);
+        read.map(|read| read.is_ok_and(|n| n > 0))
+    })
+    .await
 }
 
 enum Head {

@@ -50,6 +50,11 @@ pub(crate) fn is_preface(bytes: &[u8]) -> bool {
     bytes.len() >= 4 && bytes.iter().zip(PREFACE).all(|(a, b)| a == b)
 }
 
+/// Whether the first bytes of a connection are too few to tell.
+pub(crate) fn may_become_preface(bytes: &[u8]) -> bool {
+    bytes.len() < 4 && PREFACE.starts_with(bytes)
+}
+
 /// Serves a cleartext connection that began with the preface.
 pub(crate) async fn serve_cleartext(
     worker: Rc<Worker>,
@@ -288,6 +293,8 @@ pub(crate) struct Stream {
     begun: bool,
     send_ended: bool,
     is_websocket: bool,
+    /// 100 is owed before the body is waited for.
+    owes_continue: bool,
     /// The client reset the stream.
     was_reset: bool,
 }
@@ -301,6 +308,7 @@ impl Stream {
     ) -> Self {
         let body_ended = body.is_end_stream();
         Self {
+            owes_continue: work.head.expect_continue,
             work,
             body,
             body_ended,
@@ -527,7 +535,13 @@ impl BodySource for Stream {
         if self.body_ended {
             return Poll::Ready(Ok(nothing_more));
         }
-        match ready!(self.body.poll_data(cx)) {
+        let polled = self.body.poll_data(cx);
+        if polled.is_pending() && std::mem::take(&mut self.owes_continue) && !self.begun {
+            let mut told = Response::new(());
+            *told.status_mut() = StatusCode::CONTINUE;
+            self.respond.send_informational(told).map_err(|error| self.failed(error))?;
+        }
+        match ready!(polled) {
             Some(Ok(data)) => {
                 let len = data.len();
                 let ended = self.body.is_end_stream();

@@ -380,6 +380,10 @@ impl Attempt<'_> {
                         }
                         relay.touch(worker);
                     }
+                    // To a client of HTTP/2 any 2xx would say that the tunnel stands.
+                    200..=299 if is_websocket(down) => {
+                        return Poll::Ready(Err(ProxyError::UpstreamNoUpgrade));
+                    }
                     _ => return Poll::Ready(Ok(())),
                 }
             }
@@ -460,6 +464,11 @@ fn wants_upgrade(down: &Downstream<'_>) -> bool {
     let Some(upgrade) = work.head.upgrade else { return false };
     let value = upgrade.of(work.input.filled());
     !down.has_body() && !value.to_ascii_lowercase().starts_with(b"h2c")
+}
+
+/// Whether the client asked for a WebSocket by extended CONNECT.
+fn is_websocket(down: &Downstream<'_>) -> bool {
+    matches!(down, Downstream::Http2(stream) if stream.is_websocket())
 }
 
 /// The key that HTTP/1 wants of a WebSocket that came by HTTP/2 (RFC 8441 section 5.1): sixteen

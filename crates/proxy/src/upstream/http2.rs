@@ -75,8 +75,10 @@ impl Handle {
         self.state.idle_sweeps.get() > sweeps
     }
 
+    /// A stream beyond what the endpoint allows would wait in the library until another ends.
     fn has_room(&self) -> bool {
-        !self.is_closed() && self.state.active.get() < STREAMS_MAX
+        let max = self.send.current_max_send_streams();
+        !self.is_closed() && (self.state.active.get() as usize) < max.min(STREAMS_MAX as usize)
     }
 }
 
@@ -188,6 +190,7 @@ pub(crate) struct Stream {
     trailers: Vec<u8>,
     work: Option<Box<ResponseWork>>,
     refused: bool,
+    is_head: bool,
     _in_flight: InFlight,
     _active: Active,
 }
@@ -211,6 +214,7 @@ impl Stream {
             trailers: Vec::new(),
             work: Some(worker.take_response_work()),
             refused: false,
+            is_head: false,
             _in_flight: in_flight,
             _active: active,
         }
@@ -241,6 +245,7 @@ impl Stream {
         data: &[u8],
         end: Option<&[u8]>,
     ) -> Result<(), ProxyError> {
+        self.is_head = text.starts_with(b"HEAD ");
         let request = request_of(text, is_tls, &self.authority)
             .ok_or(ProxyError::Refused(wire::Refusal::TargetForm))?;
         let sent = self.request.send_request(request, ended);
@@ -276,8 +281,22 @@ impl Stream {
         let ended = body.is_end_stream();
         self.body = Some(body);
         self.body_ended = ended;
-        let length = if ended { BodyLength::None } else { BodyLength::Chunked };
-        Poll::Ready(self.take_head(&parts, length))
+        let is_bodiless = self.is_head || matches!(parts.status.as_u16(), 204 | 304);
+        if is_bodiless {
+            // Whatever else the stream says, there is nothing to send on.
+            self.body_ended = true;
+            return Poll::Ready(self.take_head(&parts, BodyLength::None));
+        }
+        if !ended {
+            return Poll::Ready(self.take_head(&parts, BodyLength::Chunked));
+        }
+        self.take_head(&parts, BodyLength::None)?;
+        if let Some(work) = &mut self.work {
+            // An empty body, which HTTP/1 has to be told of.
+            work.head.body = BodyLength::Length(0);
+            work.head.needs_rewrite = true;
+        }
+        Poll::Ready(Ok(()))
     }
 
     fn take_head(
