@@ -64,7 +64,8 @@ impl PathMatch {
 }
 
 /// The order in which the routes of one virtual host are tried: exact first, then the longest text,
-/// then `Prefix` before `ImplementationSpecific`, regular expressions after literals of their length.
+/// then `Prefix` before `ImplementationSpecific`, regular expressions after literals of their
+/// length.
 impl Ord for PathMatch {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |m: &Self| (m.kind != PathKind::Exact, Reverse(m.value.len()), m.kind);

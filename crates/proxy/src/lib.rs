@@ -9,8 +9,8 @@
 //!   → one record                                 telemetry  what happened
 //! ```
 //!
-//! Protocols differ only in `downstream/*` and `upstream/*`; they meet in one exchange. Workers read
-//! one immutable [`Snapshot`] by one pointer; [`Proxy::publish`] swaps it.
+//! Protocols differ only in `downstream/*` and `upstream/*`; they meet in one exchange. Workers
+//! read one immutable [`Snapshot`] by one pointer; [`Proxy::publish`] swaps it.
 
 mod answer;
 mod buffer;

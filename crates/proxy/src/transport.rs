@@ -111,9 +111,10 @@ impl Transport {
         let mut byte = [0; 1];
         match self {
             Self::Plain(stream) => {
-                matches!(stream.try_read(&mut byte), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+                let read = stream.try_read(&mut byte);
+                matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
             }
-            // Session tickets of TLS 1.3 arrive on idle connections and are no answer: process them.
+            // Session tickets of TLS 1.3 arrive on idle connections and are no answer.
             Self::Tls(tls) => tls.poll_read(&mut cx, &mut byte).is_pending(),
         }
     }
@@ -261,6 +262,10 @@ impl Write for Driver<'_, '_> {
     }
 
     fn write_vectored(&mut self, bufs: &[IoSlice<'_>]) -> io::Result<usize> {
+        if let [buf] = bufs {
+            // `send` is cheaper than `writev` of one.
+            return self.write(buf);
+        }
         match Pin::new(&mut *self.stream).poll_write_vectored(self.cx, bufs) {
             Poll::Ready(result) => result,
             Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),

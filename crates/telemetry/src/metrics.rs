@@ -1,7 +1,7 @@
 //! Every metric by name, and how it is put on the page.
 //!
 //! The names, labels and label values of [`FAMILIES`] are promises to dashboards: they do not
-//! change, and one that goes is named in the CHANGELOG. [`reference`] writes the table of the
+//! change, and one that goes is named in the CHANGELOG. [`reference()`] writes the table of the
 //! documentation.
 //!
 //! Own exposition instead of a metrics crate: our numbers lie in shards of single writers, so that

@@ -23,8 +23,11 @@ use crate::worker::{Counted, Gate, Worker};
 const HELLO_BYTES_MAX: usize = 64 * 1024;
 
 /// The answer to a request that was sent in cleartext to a TLS port.
-const CLEARTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain; charset=utf-8\
-\r\nContent-Length: 60\r\nConnection: close\r\n\r\n400 Bad Request: cleartext HTTP on a port that speaks HTTPS\n";
+const CLEARTEXT_ANSWER: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
+Content-Type: text/plain; charset=utf-8\r\n\
+Content-Length: 60\r\n\
+Connection: close\r\n\r\n\
+400 Bad Request: cleartext HTTP on a port that speaks HTTPS\n";
 
 /// Accepts until the gate closes; then takes what the kernel's queue holds, and ends.
 pub(crate) async fn serve(

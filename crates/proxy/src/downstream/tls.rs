@@ -1,4 +1,5 @@
-//! TLS towards clients: one configuration for all names, certificates by SNI, tickets for all workers.
+//! TLS towards clients: one configuration for all names, certificates by SNI, and tickets that all
+//! workers read.
 
 use std::sync::Arc;
 
