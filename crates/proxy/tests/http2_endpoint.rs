@@ -1,0 +1,264 @@
+//! HTTP/2 with endpoints, for clients of HTTP/1 and HTTP/2.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use h2::server::{Builder, SendResponse};
+use h2::{Reason, RecvStream};
+use http::{HeaderMap, Request, Response};
+use model::UpstreamProtocol;
+
+use crate::client::connect;
+use crate::http2_client;
+use crate::world::{Plan, World, block_on};
+
+/// An HTTP/2 endpoint in cleartext whose streams follow a script.
+struct Http2Endpoint {
+    address: SocketAddr,
+    connections: Arc<AtomicUsize>,
+}
+
+type Asked = Request<RecvStream>;
+type Answering = SendResponse<Bytes>;
+
+impl Http2Endpoint {
+    fn new<F>(
+        builder: Builder,
+        script: impl Fn(Asked, Answering) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let count = connections.clone();
+        let script = Arc::new(script);
+        std::thread::spawn(move || {
+            let runtime =
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                while let Ok((stream, _)) = listener.accept().await {
+                    count.fetch_add(1, Ordering::SeqCst);
+                    let (builder, script) = (builder.clone(), script.clone());
+                    tokio::spawn(async move {
+                        let Ok(mut connection) = builder.handshake(stream).await else { return };
+                        while let Some(Ok((request, respond))) = connection.accept().await {
+                            tokio::spawn(script(request, respond));
+                        }
+                    });
+                }
+            });
+        });
+        Self { address, connections }
+    }
+
+    fn world(&self) -> World {
+        Plan::to(self.address).protocol(UpstreamProtocol::H2c).start()
+    }
+}
+
+fn status(code: u16) -> Response<()> {
+    Response::builder().status(code).body(()).unwrap()
+}
+
+async fn drain(request: Asked) -> Vec<u8> {
+    let mut stream = request.into_body();
+    let mut body = Vec::new();
+    while let Some(Ok(chunk)) = stream.data().await {
+        stream.flow_control().release_capacity(chunk.len()).unwrap();
+        body.extend_from_slice(&chunk);
+    }
+    body
+}
+
+#[test]
+fn answers_that_end_with_their_head_leave_an_http_1_connection_in_order() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        let code = request.uri().path()[1..].parse().unwrap();
+        respond.send_response(status(code), true).unwrap();
+    });
+    let world = endpoint.world();
+    let mut client = connect(world.http);
+    for code in [200, 404, 302, 204, 304, 200] {
+        let response = client.get(&format!("/{code}"));
+        assert_eq!((response.status, response.body.len()), (code, 0));
+    }
+    for _ in 0..2 {
+        client.send("HEAD /200 HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert_eq!(client.response("HEAD").unwrap().status, 200);
+    }
+}
+
+#[test]
+fn answers_without_a_body_that_end_after_their_head_leave_an_http_1_connection_in_order() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        let code = request.uri().path()[1..].parse().unwrap();
+        let mut stream = respond.send_response(status(code), false).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        stream.send_data(Bytes::new(), true).unwrap();
+    });
+    let world = endpoint.world();
+    let mut client = connect(world.http);
+    for (method, code) in [("HEAD", 200), ("GET", 204), ("GET", 304), ("HEAD", 404), ("GET", 200)] {
+        client.send(format!("{method} /{code} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
+        let response = client.response(method).unwrap();
+        assert_eq!((response.status, response.body.len()), (code, 0), "{}", response.head);
+    }
+}
+
+#[test]
+fn bodies_and_trailers_pass_between_http_1_and_http_2() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        let body = drain(request).await;
+        let mut stream = respond.send_response(status(200), false).unwrap();
+        stream.send_data(body.into(), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("x-sum", "9".parse().unwrap());
+        stream.send_trailers(trailers).unwrap();
+    });
+    let world = endpoint.world();
+    let body: Vec<u8> = (0..1_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let mut client = connect(world.http);
+    for _ in 0..2 {
+        client.send(format!(
+            "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        ));
+        client.send(&body);
+        let response = client.response("POST").unwrap();
+        assert!(response.body == body, "{} bytes", response.body.len());
+        assert_eq!(response.trailers, "x-sum: 9\r\n");
+    }
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn streams_beyond_what_a_connection_allows_get_another_connection() {
+    let mut builder = Builder::new();
+    builder.max_concurrent_streams(2);
+    let endpoint = Http2Endpoint::new(builder, |request, mut respond| async move {
+        if request.uri().path() == "/long" {
+            let _stream = respond.send_response(status(200), false).unwrap();
+            tokio::time::sleep(Duration::from_secs(20)).await;
+        } else {
+            respond.send_response(status(200), true).unwrap();
+        }
+    });
+    let world = endpoint.world();
+    assert_eq!(connect(world.http).get("/").status, 200);
+    let mut long: Vec<_> = (0..4).map(|_| connect(world.http)).collect();
+    for client in &mut long {
+        client.send("GET /long HTTP/1.1\r\nHost: a.test\r\n\r\n");
+        assert!(client.head().unwrap().starts_with("HTTP/1.1 200"));
+    }
+    assert_eq!(connect(world.http).get("/").status, 200);
+}
+
+#[test]
+fn a_stream_that_was_refused_is_tried_again() {
+    let tries = Arc::new(AtomicUsize::new(0));
+    let count = tries.clone();
+    let endpoint = Http2Endpoint::new(Builder::new(), move |_, mut respond| {
+        let first = count.fetch_add(1, Ordering::SeqCst) == 0;
+        async move {
+            if first {
+                respond.send_reset(Reason::REFUSED_STREAM);
+            } else {
+                respond.send_response(status(200), true).unwrap();
+            }
+        }
+    });
+    let world = endpoint.world();
+    assert_eq!(connect(world.http).get("/").status, 200);
+    assert_eq!(tries.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_stream_that_fails_later_is_502_and_the_connection_lives() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        match request.uri().path() {
+            "/head" => respond.send_reset(Reason::INTERNAL_ERROR),
+            "/body" => {
+                let mut stream = respond.send_response(status(200), false).unwrap();
+                stream.send_data(Bytes::from_static(b"some"), false).unwrap();
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                stream.send_reset(Reason::INTERNAL_ERROR);
+            }
+            _ => drop(respond.send_response(status(200), true).unwrap()),
+        }
+    });
+    let world = endpoint.world();
+    assert_eq!(connect(world.http).get("/head").status, 502);
+    let mut client = connect(world.http);
+    client.send("GET /body HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(client.response("GET").is_err());
+    assert_eq!(connect(world.http).get("/").status, 200);
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
+}
+
+#[test]
+fn an_early_answer_ends_the_upload() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |_, mut respond| async move {
+        let mut stream = respond.send_response(status(403), false).unwrap();
+        stream.send_data(Bytes::from_static(b"no"), true).unwrap();
+    });
+    let world = endpoint.world();
+    let mut client = connect(world.http);
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 1000000\r\n\r\nsome");
+    let response = client.response("POST").unwrap();
+    assert_eq!((response.status, &*response.body), (403, &b"no"[..]));
+    assert!(response.has("connection: close"), "{}", response.head);
+    assert_eq!(connect(world.http).get("/").status, 403);
+}
+
+#[test]
+fn a_client_that_leaves_resets_its_stream() {
+    let (gone, heard) = std::sync::mpsc::channel();
+    let endpoint = Http2Endpoint::new(Builder::new(), move |_, mut respond| {
+        let gone = gone.clone();
+        async move {
+            let reason = std::future::poll_fn(|cx| respond.poll_reset(cx)).await;
+            gone.send(reason.unwrap()).unwrap();
+        }
+    });
+    let world = endpoint.world();
+    let mut client = connect(world.http);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    std::thread::sleep(Duration::from_millis(100));
+    client.reset();
+    assert_eq!(heard.recv_timeout(Duration::from_secs(5)).unwrap(), Reason::CANCEL);
+}
+
+#[test]
+fn a_call_with_trailers_passes_from_end_to_end() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        assert_eq!(request.headers()["te"], "trailers");
+        let body = drain(request).await;
+        let mut stream = respond.send_response(status(200), false).unwrap();
+        stream.send_data(body.into(), false).unwrap();
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        stream.send_trailers(trailers).unwrap();
+    });
+    let world = endpoint.world();
+    block_on(async {
+        let send = http2_client::open(world.http, 1 << 16, 1 << 20).await;
+        let mut ready = send.ready().await.unwrap();
+        let request = Request::post("http://a.test/svc/Call")
+            .header("content-type", "application/grpc")
+            .header("te", "trailers")
+            .body(())
+            .unwrap();
+        let (response, mut body) = ready.send_request(request, false).unwrap();
+        body.send_data(Bytes::from(vec![7; 100_000]), true).unwrap();
+        let (received, trailers) = http2_client::read(response.await.unwrap()).await.unwrap();
+        assert_eq!(received, vec![7; 100_000]);
+        assert_eq!(trailers.unwrap()["grpc-status"], "0");
+    });
+}
