@@ -36,7 +36,7 @@ macro_rules! codes {
         /// What a diagnostic is about.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Code {
-            $(#[doc = concat!("`", $id, "`: ", $remedy)] $variant,)*
+            $(#[doc = concat!("The code `", $id, "`.")] $variant,)*
         }
 
         /// All codes, in the order of the table.
