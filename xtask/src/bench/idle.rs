@@ -11,11 +11,13 @@ use super::fleet::{Fleet, host};
 use super::place::{LOAD_CORE, connections_max};
 use super::process::{Running, pss_bytes, sockets};
 
-/// How long every connection waits before each of its requests.
-const PAUSE: Duration = Duration::from_secs(6);
-/// When all first requests are over and no second one is due: after one pause, the handshakes and
-/// the requests, and before two pauses.
-const LOOK: Duration = Duration::from_millis(10_500);
+/// Milliseconds that every connection waits before its request, at least; by then all are open.
+const PAUSE_MS: u64 = 4_000;
+/// Milliseconds over which the requests are spread: what many requests at once take would hide
+/// what idle connections keep.
+const SPREAD_MS: u64 = 4_000;
+/// When all requests are over.
+const LOOK: Duration = Duration::from_millis(PAUSE_MS + SPREAD_MS + 2_500);
 
 /// Connections, plaintext and TLS; fewer where the system allows fewer open files.
 const CONNECTIONS: [(bool, usize); 2] = [(false, 10_000), (true, 3_000)];
@@ -59,9 +61,13 @@ fn measure(
 ) -> Result<(f64, usize)> {
     let file = fleet.home.join("idle.lua");
     let script = format!(
-        "delay = function() return {} end\n\
+        "local opened = 0\n\
+         delay = function()\n\
+         opened = opened + 1\n\
+         if opened > {connections} then return 600000 end\n\
+         return {PAUSE_MS} + math.random(0, {SPREAD_MS})\n\
+         end\n\
          request = function() return \"GET /1k HTTP/1.1\\r\\nHost: {}\\r\\n\\r\\n\" end\n",
-        PAUSE.as_millis(),
         host(0),
     );
     fs::write(&file, script).map_err(|error| format!("{}: {error}", file.display()))?;

@@ -48,6 +48,8 @@ pub(super) struct Programs {
     packages: PathBuf,
     ours: PathBuf,
     suite: String,
+    /// Whether ours is a program given, of which nothing more is known.
+    is_given: bool,
 }
 
 impl Programs {
@@ -57,7 +59,18 @@ impl Programs {
         if options.wants_engine("portcullis") && !ours.is_file() {
             return Err(format!("{} is not there", ours.display()));
         }
-        Ok(Self { packages, ours, suite: options.suite.clone() })
+        let is_given = options.binary.is_some();
+        Ok(Self { packages, ours, suite: options.suite.clone(), is_given })
+    }
+
+    /// What ours was built from.
+    fn origin(&self) -> String {
+        if self.is_given {
+            return "a program given".to_owned();
+        }
+        let mut git = Command::new("git");
+        let git = git.args(["describe", "--always", "--dirty"]).current_dir(root());
+        format!("commit {}", first_line(git))
     }
 
     /// A program of the packages, run by their loader and with their libraries.
@@ -84,7 +97,7 @@ impl Programs {
     pub(super) fn versions(&self) -> Vec<(String, String)> {
         let mut versions = vec![(
             "Portcullis".to_owned(),
-            format!("{}, commit {}", first_line(self.ours().arg("--version")), commit()),
+            format!("{}, {}", first_line(self.ours().arg("--version")), self.origin()),
         )];
         let suite = &self.suite;
         let nginx = all_lines(self.peer("usr/sbin/nginx").arg("-V"));
@@ -120,11 +133,6 @@ fn all_lines(command: &mut Command) -> Vec<String> {
 
 fn first_line(command: &mut Command) -> String {
     all_lines(command).into_iter().next().unwrap_or_else(|| "unknown".to_owned())
-}
-
-fn commit() -> String {
-    let mut git = Command::new("git");
-    first_line(git.args(["rev-parse", "--short", "HEAD"]).current_dir(root()))
 }
 
 /// Nanoseconds of a route look-up, as the example of `routing` measures them.

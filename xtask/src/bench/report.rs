@@ -22,6 +22,8 @@ const LOG_TARGET: f64 = 1.05;
 const P99_TARGET: f64 = 1.25;
 /// MiB of PSS under load above nginx's.
 const MEMORY_TARGET: f64 = 20.0;
+/// Percent of the proxy's core that may go to other work before a report says so at its top.
+const CALM_PERCENT: f64 = 10.0;
 
 /// Everything measured so far.
 pub(super) struct Report {
@@ -66,6 +68,7 @@ impl Report {
             "schema": SCHEMA,
             "machine": self.place.json(),
             "versions": self.versions.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+            "others_percent_most": self.others_percent(),
             "rounds": self.rounds,
             "seconds": self.seconds,
             "hosts_routed": super::fleet::HOSTS,
@@ -83,6 +86,15 @@ impl Report {
              in which the proxies took turns; ratios are the ones to compare, absolute figures \
              are this machine's.\n\n",
         );
+        if let Some(percent) = self.others_percent().filter(|percent| *percent > CALM_PERCENT) {
+            line(
+                &mut text,
+                format_args!(
+                    "**The machine was not idle: up to {percent:.0} % of the proxy's core went to \
+                     other work. Not for quoting.**\n"
+                ),
+            );
+        }
         self.conditions(&mut text);
         self.ratios(&mut text);
         for table in &self.scenarios {
@@ -91,6 +103,12 @@ impl Report {
         self.memory(&mut text);
         self.configuration(&mut text);
         text
+    }
+
+    /// The most that other work took of the proxy's core, over the medians of all rows.
+    fn others_percent(&self) -> Option<f64> {
+        let rows = self.scenarios.iter().flat_map(|table| &table.rows);
+        rows.filter_map(|row| row.others_percent.median()).max_by(f64::total_cmp)
     }
 
     fn conditions(&self, text: &mut String) {
