@@ -79,7 +79,7 @@ pub(crate) async fn serve(
             Some(work) => work,
             None => match idle(&worker, &mut connection, watch).await {
                 Some(work) => work,
-                None => return,
+                None => return close(&worker, &mut connection, watch).await,
             },
         };
         let started = Instant::now();

@@ -367,7 +367,7 @@ impl Attempt<'_> {
                 }
                 let (head, bytes) = up.head();
                 match head.status {
-                    101 if upgrade => return Poll::Ready(Ok(())),
+                    101 if upgrade && is_as_asked(down, head, bytes) => return Poll::Ready(Ok(())),
                     101 => return Poll::Ready(Err(ProxyError::UpstreamUpgrade)),
                     100..=199 => {
                         informational += 1;
@@ -484,6 +484,16 @@ fn websocket_key(worker: &Worker, down: &Downstream<'_>) -> Option<String> {
     key.push(rng.choice(['A', 'Q', 'g', 'w']).unwrap_or('A'));
     key.push_str("==");
     Some(key)
+}
+
+/// Whether a 101 switches to what the client asked for: a protocol that it named (RFC 9110 section
+/// 7.8).
+fn is_as_asked(down: &Downstream<'_>, head: &wire::ResponseHead, bytes: &[u8]) -> bool {
+    let work = down.work();
+    let asked = work.head.upgrade.map_or(&b""[..], |value| value.of(work.input.filled()));
+    let Some(given) = head.field(Known::Upgrade) else { return false };
+    let given = given.value.of(bytes);
+    asked.split(|&byte| byte == b',').any(|one| one.trim_ascii().eq_ignore_ascii_case(given))
 }
 
 /// How a request's body is framed on HTTP/1.1.
