@@ -70,11 +70,14 @@ impl<S: Read + Write> Client<S> {
     }
 
     fn until(&mut self, mark: &[u8]) -> io::Result<Vec<u8>> {
+        let mut scanned = 0;
         loop {
-            if let Some(at) = self.buffer.windows(mark.len()).position(|window| window == mark) {
-                let rest = self.buffer.split_off(at + mark.len());
+            let mut marks = self.buffer[scanned..].windows(mark.len());
+            if let Some(at) = marks.position(|window| window == mark) {
+                let rest = self.buffer.split_off(scanned + at + mark.len());
                 return Ok(std::mem::replace(&mut self.buffer, rest));
             }
+            scanned = self.buffer.len().saturating_sub(mark.len() - 1);
             if self.more()? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }

@@ -67,12 +67,15 @@ impl Endpoint {
 impl Conversation {
     /// The next head, blank line included; `None` at the end.
     pub fn head(&mut self) -> Option<String> {
+        let mut scanned = 0;
         loop {
-            if let Some(at) = self.buffer.windows(4).position(|window| window == b"\r\n\r\n") {
-                let rest = self.buffer.split_off(at + 4);
+            let mut ends = self.buffer[scanned..].windows(4);
+            if let Some(at) = ends.position(|window| window == b"\r\n\r\n") {
+                let rest = self.buffer.split_off(scanned + at + 4);
                 let head = std::mem::replace(&mut self.buffer, rest);
                 return Some(String::from_utf8_lossy(&head).into_owned());
             }
+            scanned = self.buffer.len().saturating_sub(3);
             if self.more() == 0 {
                 return None;
             }
