@@ -22,6 +22,7 @@ use crate::{Message, PATIENCE, wait_until};
 pub struct GatewayOptions {
     files: Vec<(String, String)>,
     flags: Vec<String>,
+    config: Option<String>,
 }
 
 impl GatewayOptions {
@@ -41,6 +42,14 @@ impl GatewayOptions {
     #[must_use]
     pub fn flags(mut self, flags: &str) -> Self {
         self.flags.extend(flags.split_whitespace().map(ToOwned::to_owned));
+        self
+    }
+
+    /// Gives it this configuration file, which says where to take cleartext: `{http}` stands for
+    /// the address of [`Gateway::http`].
+    #[must_use]
+    pub fn config(mut self, text: &str) -> Self {
+        self.config = Some(text.to_owned());
         self
     }
 
@@ -66,8 +75,14 @@ impl GatewayOptions {
         let [http, https, admin] = [free_address(), free_address(), free_address()];
         let mut command = Command::new(program());
         command.args(["run", "--manifests"]).arg(directory.path());
-        command.args(["--http", &http.to_string(), "--https", &https.to_string()]);
-        command.args(["--admin", &admin.to_string()]);
+        let config = TempDir::new().expect("a temporary directory");
+        if let Some(text) = &self.config {
+            write_file(config.path(), "config.yaml", &text.replace("{http}", &http.to_string()));
+            command.arg("--config").arg(config.path().join("config.yaml"));
+        } else {
+            command.args(["--http", &http.to_string()]);
+        }
+        command.args(["--https", &https.to_string(), "--admin", &admin.to_string()]);
         command.args(&self.flags);
         // What the machine is set to must not reach the tests.
         for (name, _) in std::env::vars_os() {
@@ -93,7 +108,7 @@ impl GatewayOptions {
             let said = Arc::clone(&said);
             std::thread::spawn(move || said.hear(output));
         }
-        let mut gateway = Gateway { child, directory, http, https, admin, said };
+        let mut gateway = Gateway { child, directory, config, http, https, admin, said };
         gateway.wait_ready().then_some(gateway)
     }
 }
@@ -102,6 +117,7 @@ impl GatewayOptions {
 pub struct Gateway {
     child: Child,
     directory: TempDir,
+    config: TempDir,
     http: SocketAddr,
     https: SocketAddr,
     admin: SocketAddr,
@@ -218,6 +234,17 @@ impl Gateway {
         wait_until(&format!("the log has `{part}`; it has:\n{}", self.log()), || {
             self.said.text().contains(part)
         });
+    }
+
+    /// Writes its configuration file anew and tells it to read it.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn reconfigure(&self, text: &str) {
+        let text = text.replace("{http}", &self.http.to_string());
+        write_file(self.config.path(), "config.yaml", &text);
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::HUP).expect("the process lives");
     }
 
     /// Sends SIGTERM.
@@ -347,7 +374,10 @@ fn write_file(directory: &Path, name: &str, text: &str) {
 
 /// An address of loopback that nobody has now. Each process of tests begins elsewhere, below the
 /// ports that the system gives to outgoing connections.
-fn free_address() -> SocketAddr {
+///
+/// # Panics
+/// When loopback has no free port.
+pub fn free_address() -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_240 + u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 20;
     for _ in 0..5_000 {

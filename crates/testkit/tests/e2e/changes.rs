@@ -78,6 +78,11 @@ fn nothing_is_lost_while_everything_changes() {
                     let response =
                         if n % 2 == 0 { kept.exchange(GET) } else { gateway.get("app.test", "/") };
                     assert_eq!(response.text(), "ok", "{}", response.head);
+                    // Every connection ends in good order after its share of requests.
+                    let last = response.field("connection");
+                    if last.is_some_and(|option| option.eq_ignore_ascii_case("close")) {
+                        kept = gateway.connect();
+                    }
                     served.fetch_add(1, Ordering::SeqCst);
                 }
             })
@@ -185,4 +190,33 @@ fn equal_objects_make_an_equal_generation_after_a_restart() {
         (model["hosts"].clone(), model["upstreams"].clone())
     };
     assert_eq!(generation(&first), generation(&second));
+}
+
+#[test]
+fn listeners_come_and_go_without_a_request_lost() {
+    let endpoint = Endpoint::answering(OK);
+    let gateway = GatewayOptions::new()
+        .file("app.yaml", app(&[&endpoint]))
+        .config("http: [\"{http}\"]\n")
+        .start();
+    let second = testkit::gateway::free_address();
+    let mut kept = gateway.connect();
+    assert_eq!(kept.exchange(GET).text(), "ok");
+    gateway.reconfigure(&format!("http: [\"{{http}}\", \"{second}\"]\n"));
+    wait_until("the second listener answers", || std::net::TcpStream::connect(second).is_ok());
+    let mut other = testkit::client::raw::RawClient::connect(second);
+    assert_eq!(other.exchange(GET).text(), "ok");
+    assert_eq!(kept.exchange(GET).text(), "ok");
+    gateway.reconfigure(&format!("http: [\"{second}\"]\n"));
+    wait_until("the first listener is gone", || {
+        std::net::TcpStream::connect(gateway.http()).is_err()
+    });
+    assert_eq!(other.exchange(GET).text(), "ok");
+    assert_eq!(testkit::client::raw::RawClient::connect(second).exchange(GET).text(), "ok");
+    // What came through the listener that is gone is served to its end.
+    if kept.try_send(GET).is_ok()
+        && let Ok(response) = kept.try_read_response("GET")
+    {
+        assert_eq!(response.text(), "ok");
+    }
 }

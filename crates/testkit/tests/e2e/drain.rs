@@ -61,7 +61,10 @@ fn what_does_not_end_is_cut_at_the_timeout() {
     client.send(GET);
     wait_until("the endpoint is asked", || endpoint.connections() == 1);
     gateway.terminate();
-    assert!(client.try_read_response("GET").is_err());
+    // Nothing was sent yet, so there is room for an answer that says so.
+    if let Ok(response) = client.try_read_response("GET") {
+        assert_eq!(response.status(), 503, "{}", response.head);
+    }
     gateway.wait();
 }
 

@@ -5,6 +5,7 @@
 mod changes;
 mod clients;
 mod connections;
+mod demo;
 mod drain;
 mod endpoints;
 mod http2;

@@ -140,8 +140,12 @@ pub(crate) const DRIVER_WORDS: &[&str] = &["tokio::net", "tokio::time", "h2::", 
 /// Where the proxy meets sockets, timers and other people's protocol types.
 pub(crate) const DRIVER_FILES: &[Row] = &[
     Row { file: "crates/proxy/src/downstream/accept.rs", reason: "accepts sockets" },
-    Row { file: "crates/proxy/src/downstream/http1.rs", reason: "the client side of HTTP/1" },
     Row { file: "crates/proxy/src/downstream/http2.rs", reason: "the client side of HTTP/2" },
+    Row {
+        file: "crates/proxy/src/downstream/http1/stream.rs",
+        reason: "names the plain socket of a client, for splice",
+    },
+    Row { file: "crates/proxy/src/downstream/http2/stream.rs", reason: "one stream of h2" },
     Row {
         file: "crates/proxy/src/downstream/mod.rs",
         reason: "names the plain socket of a client, for splice",
