@@ -1,4 +1,5 @@
-//! Authorities: what passes holds no byte that ends a host elsewhere, and normalises once and for all.
+//! Authorities: what passes holds no byte that ends a host elsewhere, and normalises once and for
+//! all.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

@@ -1,4 +1,5 @@
-//! Response heads: the same however they arrive, the same to httparse, the same once written onward.
+//! Response heads: the same however they arrive, the same to httparse, the same once written
+//! onward.
 #![no_main]
 
 use fuzz::{LIMITS, in_steps, steered};

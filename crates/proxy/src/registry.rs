@@ -1,7 +1,8 @@
 //! What outlives snapshots: the numbers that routes, upstreams and endpoints keep.
 //!
 //! A compiled route names its upstream by slot, a worker keeps its connections by endpoint key.
-//! Both are interned here, on the control side, so that an unchanged host block compiled long ago fits a
+//! Both are interned here, on the control side, so that an unchanged host block compiled long ago
+//! fits a
 //! new snapshot, and an unchanged endpoint keeps its connections. It holds only names and what
 //! observation taught; never what configuration said.
 //!

@@ -163,8 +163,10 @@ impl TlsTransport {
                 return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into()));
             }
         }
-        // In TLS 1.3 a server's tickets wait for the first response and leave with it in one write, and
-        // a client's Finished leaves with its first request. In TLS 1.2 the peer waits for our Finished.
+        // In TLS 1.3 a server's tickets wait for the first response and leave with it in one
+        // write, and
+        // a client's Finished leaves with its first request. In TLS 1.2 the peer waits for our
+        // Finished.
         if self.tls.protocol_version() == Some(rustls::ProtocolVersion::TLSv1_3) {
             return Poll::Ready(Ok(()));
         }

@@ -53,7 +53,8 @@ impl<'c> Classes<'c> {
         Self { settings, by_name, default_class, every_class_served }
     }
 
-    /// The dialect of an Ingress that is ours; `None` for one that is not, with the reason reported.
+    /// The dialect of an Ingress that is ours; `None` for one that is not, with the reason
+    /// reported.
     pub(crate) fn dialect_of(&self, ingress: &Ingress, scope: &Scope<'_>) -> Option<Dialect> {
         let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
         let annotations = ingress.metadata.annotations.as_ref();

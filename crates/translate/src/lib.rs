@@ -1,10 +1,10 @@
 //! Kubernetes objects to a Model and diagnostics: pure.
 //!
 //! ```text
-//! manifests ─► ObjectStore ─► class ─► ingress (one fragment each) ─► order
-//!                                                                      ├─► tls      certificates, server names
-//!                                                                      ├─► merge    hosts and routes
-//!                                                                      └─► endpoints
+//! manifests ─► ObjectStore ─► class ─► ingress (a fragment each) ─► order
+//!                                                                    ├─► tls    certificates
+//!                                                                    ├─► merge  hosts and routes
+//!                                                                    └─► endpoints
 //! ```
 //!
 //! No I/O, no clock, no global state: equal objects and settings give equal results, whatever order

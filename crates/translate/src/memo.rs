@@ -1,7 +1,8 @@
 //! What is kept from one translation to the next: fragments, virtual hosts, and dear leaves.
 //!
 //! A fragment is kept by the contents of its Ingress and of everything it looked at; a virtual host
-//! by the fragments it was made of; a leaf (a certificate, a pattern) by its own content. A memo never changes a result: translating with one
+//! by the fragments it was made of; a leaf (a certificate, a pattern) by its own content. A memo
+//! never changes a result: translating with one
 //! gives what translating without one gives. What was not used in a translation is forgotten.
 
 use std::cell::RefCell;

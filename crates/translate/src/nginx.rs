@@ -1,7 +1,8 @@
 //! The routes of a host in the nginx dialect: what ingress-nginx makes of the same paths.
 //!
 //! An ordinary host compares literally, exact before longest prefix, and answers 301 where only the
-//! slash at the end is missing. One path that is a pattern turns the whole host into an ordered list
+//! slash at the end is missing. One path that is a pattern turns the whole host into an ordered
+//! list
 //! of patterns, compared without regard to case and anchored at the start alone.
 
 use std::cmp::Reverse;

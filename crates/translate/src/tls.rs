@@ -53,7 +53,8 @@ impl HttpsHosts {
     }
 }
 
-/// Fills in certificates, the table of server names and the default certificate, and gives the keys.
+/// Fills in certificates, the table of server names and the default certificate, and gives the
+/// keys.
 pub(crate) fn fill(
     model: &mut Model,
     fragments: &[Arc<Fragment>],

@@ -243,14 +243,16 @@ proptest! {
         let mut before = result(&store, &settings, &mut memo);
         for (object, delete) in events {
             let key: ObjectKey = object.key();
-            let event = if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
+            let event =
+                if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
             let change = store.apply(event);
             let kept = result(&store, &settings, &mut memo);
             assert_equal(&kept, &result(&store, &settings, &mut Memo::new()));
             if !before.1.references.concern(&change) {
                 assert_equal(&before, &kept);
             }
-            let only_endpoints = change.keys.iter().all(|key| key.kind == translate::ObjectKind::EndpointSlice);
+            let slices = translate::ObjectKind::EndpointSlice;
+            let only_endpoints = change.keys.iter().all(|key| key.kind == slices);
             if only_endpoints {
                 prop_assert_eq!(&before.0, &kept.0);
                 if let Some(table) = endpoints_only(&store, &settings, &before.1) {

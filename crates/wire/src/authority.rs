@@ -51,7 +51,8 @@ impl<'a> Authority<'a> {
         Ok(Self { host, port: port.map(parse_port).transpose()? })
     }
 
-    /// The host as it is matched: lower-case, one trailing dot dropped, written to `out` (cleared first).
+    /// The host as it is matched: lower-case, one trailing dot dropped, written to `out` (cleared
+    /// first).
     pub fn normalized<'o>(&self, out: &'o mut String) -> &'o str {
         out.clear();
         out.push_str(self.host.strip_suffix('.').unwrap_or(self.host));

@@ -1,7 +1,8 @@
 //! What request and response heads share: finding the end, tokenising fields, reading framing.
 //!
 //! A head is taken in two steps. [`find_end`] looks for the blank line in bytes that arrive bit by
-//! bit, never at the same byte twice, and insists that each LF follows a CR: httparse would accept a
+//! bit, never at the same byte twice, and insists that each LF follows a CR: httparse would accept
+//! a
 //! lone LF, and lines are copied onward verbatim. Then the complete head is tokenised once, by
 //! httparse, and every field classified. What is refused does not depend on how the bytes arrived.
 

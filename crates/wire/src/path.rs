@@ -70,7 +70,8 @@ pub fn percent_decode(text: &[u8]) -> Vec<u8> {
 }
 
 /// Appends a decoded path so that it may stand in a request line: percent-encodes `%`, `?`, `#`,
-/// backslash, blanks, control characters, non-ASCII bytes and what else RFC 3986 keeps out of paths.
+/// backslash, blanks, control characters, non-ASCII bytes and what else RFC 3986 keeps out of
+/// paths.
 pub fn encode_path(decoded: &[u8], out: &mut Vec<u8>) {
     for byte in decoded {
         let is_plain = byte.is_ascii_graphic()

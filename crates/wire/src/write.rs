@@ -9,8 +9,10 @@ use crate::{BodyLength, RequestHead, ResponseHead, Target, Version};
 /// How a request head differs on its way to the endpoint.
 ///
 /// Always left out: `Connection` and what it names, `Keep-Alive`, `Proxy-Connection`,
-/// `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy` (httpoxy), `TE` (rewritten as `TE: trailers`
-/// where `te_trailers`), `Trailer` unless the body is chunked, `Transfer-Encoding`, `Content-Length`,
+/// `Proxy-Authenticate`, `Proxy-Authorization`, `Proxy` (httpoxy), `TE` (rewritten as `TE:
+/// trailers`
+/// where `te_trailers`), `Trailer` unless the body is chunked, `Transfer-Encoding`,
+/// `Content-Length`,
 /// `Upgrade` (rewritten where `upgrade`), `Expect` unless `expect_continue`, and every field that
 /// shadows a guarded one ([`Field::shadows`]). Framing is written anew.
 #[derive(Debug)]

@@ -1,4 +1,5 @@
-//! Everything that is refused, as the bytes that are refused, with the row of the table that says so.
+//! Everything that is refused, as the bytes that are refused, with the row of the table that says
+//! so.
 
 mod common;
 
@@ -381,7 +382,8 @@ fn an_unfinished_body_at_the_end_of_input_is_refused() {
     assert!(decoder.ended());
 }
 
-/// Refusals that need more than a row of bytes, each shown by a test of its own: limits above, paths
+/// Refusals that need more than a row of bytes, each shown by a test of its own: limits above,
+/// paths
 /// and HTTP/2 in their own files.
 const ELSEWHERE: &[Refusal] = &[
     Refusal::HeadTooLarge,

@@ -189,8 +189,10 @@ fn nomination_reaches_no_essential_field() {
                      x-request-id, content-type, forwarded, traceparent";
     let bytes = format!(
         "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nCookie: a\r\nAuthorization: a\r\n\
-         X-Forwarded-For: a\r\nX-Real-IP: a\r\nX-Request-ID: a\r\nContent-Type: a\r\nForwarded: a\r\n\
-         Traceparent: a\r\nX-Mine: a\r\nX-Other: a\r\nConnection: {essential}, x-MINE, absent\r\n\r\n"
+         X-Forwarded-For: a\r\nX-Real-IP: a\r\nX-Request-ID: a\r\n\
+         Content-Type: a\r\nForwarded: a\r\n\
+         Traceparent: a\r\nX-Mine: a\r\nX-Other: a\r\n\
+         Connection: {essential}, x-MINE, absent\r\n\r\n"
     );
     let head = request(bytes.as_bytes()).unwrap();
     let nominated: Vec<_> = head
@@ -205,7 +207,8 @@ fn nomination_reaches_no_essential_field() {
 #[test]
 fn names_with_underscores_are_marked_and_shadows_told_apart() {
     let bytes = b"GET / HTTP/1.1\r\nHost: a\r\nX_Forwarded_For: 1\r\nx-forwarded_proto: 1\r\n\
-                  X_Mine: 1\r\nContent_Length: 1\r\nTransfer_Encoding: chunked\r\nX-Forwarded-For: 1\r\n\r\n";
+                  X_Mine: 1\r\nContent_Length: 1\r\nTransfer_Encoding: chunked\r\n\
+                  X-Forwarded-For: 1\r\n\r\n";
     let head = request(bytes).unwrap();
     let marks: Vec<_> = head.fields.iter().map(|field| (field.underscore, field.shadows)).collect();
     assert_eq!(

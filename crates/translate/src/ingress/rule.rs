@@ -119,7 +119,8 @@ impl Walk<'_> {
         }
     }
 
-    /// A pattern that cannot be compared leaves 503 at its literal elements. `false` when it has none.
+    /// A pattern that cannot be compared leaves 503 at its literal elements. `false` when it has
+    /// none.
     fn check_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
         let (code, message, help) = match self.leaves.pattern(&rule.path) {
             Pattern::Valid { .. } => return true,

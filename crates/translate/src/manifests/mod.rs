@@ -191,7 +191,8 @@ impl Reader {
     }
 }
 
-/// JSON values that follow each other, which YAML cannot read as one text; `None` for anything else.
+/// JSON values that follow each other, which YAML cannot read as one text; `None` for anything
+/// else.
 fn json_texts(text: &str) -> Option<Vec<(&str, Position)>> {
     if !text.trim_start().starts_with('{') {
         return None;

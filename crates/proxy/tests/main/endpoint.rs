@@ -16,8 +16,6 @@ pub struct Endpoint {
 /// One connection of it.
 pub struct Conversation {
     pub stream: TcpStream,
-    /// Which connection, from 0.
-    pub index: usize,
     buffer: Vec<u8>,
 }
 
@@ -38,12 +36,12 @@ impl Endpoint {
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let Ok(stream) = stream else { return };
-                let index = count.fetch_add(1, Ordering::SeqCst);
+                count.fetch_add(1, Ordering::SeqCst);
                 let script = script.clone();
                 std::thread::spawn(move || {
                     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
                     stream.set_nodelay(true).expect("a socket");
-                    script(&mut Conversation { stream, index, buffer: Vec::new() });
+                    script(&mut Conversation { stream, buffer: Vec::new() });
                 });
             }
         });
@@ -137,7 +135,7 @@ impl Conversation {
 
     /// Reads until the other side has ended or failed. Panics when it does neither in time.
     pub fn wait_for_end(&mut self) {
-        let mut scratch = [0; 65536];
+        let mut scratch = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut scratch) {
                 Ok(0) => return,
@@ -151,7 +149,7 @@ impl Conversation {
     }
 
     fn more(&mut self) -> usize {
-        let mut scratch = [0; 65536];
+        let mut scratch = [0; 16 * 1024];
         let read = self.stream.read(&mut scratch).unwrap_or(0);
         self.buffer.extend_from_slice(&scratch[..read]);
         read

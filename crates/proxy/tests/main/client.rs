@@ -42,7 +42,8 @@ impl Client<TcpStream> {
 
     /// Ends the connection by a reset.
     pub fn reset(self) {
-        socket2::SockRef::from(&self.stream).set_linger(Some(std::time::Duration::ZERO)).unwrap();
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.set_linger(Some(std::time::Duration::ZERO)).expect("an open socket");
     }
 }
 
@@ -63,7 +64,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     fn more(&mut self) -> io::Result<usize> {
-        let mut scratch = [0; 65536];
+        let mut scratch = [0; 16 * 1024];
         let read = self.stream.read(&mut scratch)?;
         self.buffer.extend_from_slice(&scratch[..read]);
         Ok(read)
