@@ -7,7 +7,7 @@ use crate::world::PATIENCE;
 
 /// A response, read to its end.
 #[derive(Debug)]
-pub struct Response {
+pub(crate) struct Response {
     pub status: u16,
     /// Status line and fields.
     pub head: String,
@@ -17,18 +17,18 @@ pub struct Response {
 }
 
 impl Response {
-    pub fn has(&self, line: &str) -> bool {
+    pub(crate) fn has(&self, line: &str) -> bool {
         self.head.to_ascii_lowercase().contains(&format!("\r\n{}\r\n", line.to_ascii_lowercase()))
     }
 }
 
 /// A connection, and what was read ahead from it.
-pub struct Client<S> {
+pub(crate) struct Client<S> {
     pub stream: S,
     buffer: Vec<u8>,
 }
 
-pub fn connect(address: SocketAddr) -> Client<TcpStream> {
+pub(crate) fn connect(address: SocketAddr) -> Client<TcpStream> {
     let stream = TcpStream::connect(address).expect("the proxy listens");
     stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
     stream.set_nodelay(true).expect("a socket");
@@ -36,29 +36,29 @@ pub fn connect(address: SocketAddr) -> Client<TcpStream> {
 }
 
 impl Client<TcpStream> {
-    pub fn half_close(&self) {
+    pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("open");
     }
 
     /// Ends the connection by a reset.
-    pub fn reset(self) {
+    pub(crate) fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);
         socket.set_linger(Some(std::time::Duration::ZERO)).expect("an open socket");
     }
 }
 
 impl<S: Read + Write> Client<S> {
-    pub fn over(stream: S) -> Self {
+    pub(crate) fn over(stream: S) -> Self {
         Self { stream, buffer: Vec::new() }
     }
 
-    pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) {
         self.stream.write_all(bytes.as_ref()).expect("the proxy reads");
         self.stream.flush().expect("the proxy reads");
     }
 
     /// A GET, and its response.
-    pub fn get(&mut self, path: &str) -> Response {
+    pub(crate) fn get(&mut self, path: &str) -> Response {
         self.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n\r\n"));
         self.response("GET").expect("a response")
     }
@@ -85,7 +85,7 @@ impl<S: Read + Write> Client<S> {
         }
     }
 
-    pub fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
+    pub(crate) fn take(&mut self, count: usize) -> io::Result<Vec<u8>> {
         while self.buffer.len() < count {
             if self.more()? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -96,18 +96,18 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// The next head.
-    pub fn head(&mut self) -> io::Result<String> {
+    pub(crate) fn head(&mut self) -> io::Result<String> {
         Ok(String::from_utf8_lossy(&self.until(b"\r\n\r\n")?).into_owned())
     }
 
     /// Everything up to an orderly end.
-    pub fn rest(&mut self) -> io::Result<Vec<u8>> {
+    pub(crate) fn rest(&mut self) -> io::Result<Vec<u8>> {
         while self.more()? > 0 {}
         Ok(std::mem::take(&mut self.buffer))
     }
 
     /// The next response as the answer to `method`.
-    pub fn response(&mut self, method: &str) -> io::Result<Response> {
+    pub(crate) fn response(&mut self, method: &str) -> io::Result<Response> {
         let head = self.head()?;
         let lower = head.to_ascii_lowercase();
         let status: u16 = head[9..12].parse().map_err(|_| io::ErrorKind::InvalidData)?;
@@ -145,7 +145,7 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// Whether the connection has ended in order, with nothing more to read.
-    pub fn is_ended(&mut self) -> bool {
+    pub(crate) fn is_ended(&mut self) -> bool {
         self.buffer.is_empty() && matches!(self.more(), Ok(0))
     }
 }

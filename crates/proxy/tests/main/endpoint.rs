@@ -8,24 +8,24 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::world::PATIENCE;
 
 /// A listening endpoint. Its threads end with their connections.
-pub struct Endpoint {
+pub(crate) struct Endpoint {
     pub address: SocketAddr,
     accepted: Arc<AtomicUsize>,
 }
 
 /// One connection of it.
-pub struct Conversation {
+pub(crate) struct Conversation {
     pub stream: TcpStream,
     buffer: Vec<u8>,
 }
 
 impl Endpoint {
-    pub fn new(script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(script: impl Fn(&mut Conversation) + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         Self::on(listener, script)
     }
 
-    pub fn on(
+    pub(crate) fn on(
         listener: TcpListener,
         script: impl Fn(&mut Conversation) + Send + Sync + 'static,
     ) -> Self {
@@ -49,7 +49,7 @@ impl Endpoint {
     }
 
     /// Answers every request, on however many connections, with these bytes.
-    pub fn saying(answer: &'static [u8]) -> Self {
+    pub(crate) fn saying(answer: &'static [u8]) -> Self {
         Self::new(move |conversation| {
             while conversation.request().is_some() {
                 conversation.say(answer);
@@ -57,14 +57,14 @@ impl Endpoint {
         })
     }
 
-    pub fn connections(&self) -> usize {
+    pub(crate) fn connections(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 }
 
 impl Conversation {
     /// The next head, blank line included; `None` at the end.
-    pub fn head(&mut self) -> Option<String> {
+    pub(crate) fn head(&mut self) -> Option<String> {
         let mut scanned = 0;
         loop {
             let mut ends = self.buffer[scanned..].windows(4);
@@ -81,7 +81,7 @@ impl Conversation {
     }
 
     /// The next request: head, and body by Content-Length or chunked (decoded).
-    pub fn request(&mut self) -> Option<(String, Vec<u8>)> {
+    pub(crate) fn request(&mut self) -> Option<(String, Vec<u8>)> {
         let head = self.head()?;
         let lower = head.to_ascii_lowercase();
         let mut body = Vec::new();
@@ -104,7 +104,7 @@ impl Conversation {
     }
 
     /// The next line of what comes.
-    pub fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.buffer.iter().position(|&byte| byte == b'\n') {
                 let rest = self.buffer.split_off(at + 1);
@@ -118,7 +118,7 @@ impl Conversation {
     }
 
     /// Exactly so many bytes.
-    pub fn take(&mut self, count: usize) -> Option<Vec<u8>> {
+    pub(crate) fn take(&mut self, count: usize) -> Option<Vec<u8>> {
         while self.buffer.len() < count {
             if self.more() == 0 {
                 return None;
@@ -129,12 +129,12 @@ impl Conversation {
     }
 
     /// Writes; whether that worked.
-    pub fn say(&mut self, bytes: &[u8]) -> bool {
+    pub(crate) fn say(&mut self, bytes: &[u8]) -> bool {
         self.stream.write_all(bytes).is_ok()
     }
 
     /// Reads until the other side has ended or failed. Panics when it does neither in time.
-    pub fn wait_for_end(&mut self) {
+    pub(crate) fn wait_for_end(&mut self) {
         let mut scratch = [0; 16 * 1024];
         loop {
             match self.stream.read(&mut scratch) {

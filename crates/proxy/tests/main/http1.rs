@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::client::{Client, connect};
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Conversation, Endpoint};
 use crate::world::Plan;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
@@ -381,7 +381,7 @@ fn idle_connections_end_after_their_time_and_heads_that_drip_are_refused() {
 
 #[test]
 fn a_body_that_stops_is_408() {
-    let endpoint = Endpoint::new(|conversation| conversation.wait_for_end());
+    let endpoint = Endpoint::new(Conversation::wait_for_end);
     let world = Plan::to(endpoint.address)
         .limits(|limits| limits.body_idle_timeout = Duration::from_millis(300))
         .start();

@@ -15,7 +15,11 @@ use crate::world::{Plan, World, block_on};
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A connection by prior knowledge, with windows of these sizes.
-pub async fn open(address: SocketAddr, window: u32, connection_window: u32) -> SendRequest<Bytes> {
+pub(crate) async fn open(
+    address: SocketAddr,
+    window: u32,
+    connection_window: u32,
+) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(address).await.expect("the proxy listens");
     let (send, connection) = h2::client::Builder::new()
         .initial_window_size(window)
@@ -34,7 +38,7 @@ async fn plain(world: &World) -> SendRequest<Bytes> {
     open(world.http, 1 << 20, 1 << 22).await
 }
 
-pub fn get(path: &str) -> Request<()> {
+pub(crate) fn get(path: &str) -> Request<()> {
     Request::get(format!("http://a.test{path}")).body(()).expect("a request")
 }
 
@@ -43,7 +47,7 @@ fn post(path: &str) -> Request<()> {
 }
 
 /// Body and trailers.
-pub async fn read(
+pub(crate) async fn read(
     response: Response<RecvStream>,
 ) -> Result<(Vec<u8>, Option<HeaderMap>), h2::Error> {
     let mut stream = response.into_body();
@@ -245,7 +249,9 @@ fn websocket() -> Request<()> {
         .body(())
         .expect("a request");
     request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
-    request.headers_mut().insert("sec-websocket-version", "13".parse().unwrap());
+    request
+        .headers_mut()
+        .insert("sec-websocket-version", "13".parse().expect("a test's own means"));
     request
 }
 
@@ -255,8 +261,8 @@ async fn open_websocket(
 ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
     // The first answer comes behind the settings.
     let _ = ask(send, get("/first")).await;
-    let mut ready = send.clone().ready().await.unwrap();
-    ready.send_request(websocket(), false).unwrap()
+    let mut ready = send.clone().ready().await.expect("a test's own means");
+    ready.send_request(websocket(), false).expect("a test's own means")
 }
 
 #[test]

@@ -32,17 +32,20 @@ impl Http2Endpoint {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a test's own means");
+        listener.set_nonblocking(true).expect("a test's own means");
+        let address = listener.local_addr().expect("a test's own means");
         let connections = Arc::new(AtomicUsize::new(0));
         let count = connections.clone();
         let script = Arc::new(script);
         std::thread::spawn(move || {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .expect("a test's own means");
             runtime.block_on(async move {
-                let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+                let listener =
+                    tokio::net::TcpListener::from_std(listener).expect("a test's own means");
                 while let Ok((stream, _)) = listener.accept().await {
                     count.fetch_add(1, Ordering::SeqCst);
                     let (builder, script) = (builder.clone(), script.clone());
@@ -64,14 +67,14 @@ impl Http2Endpoint {
 }
 
 fn status(code: u16) -> Response<()> {
-    Response::builder().status(code).body(()).unwrap()
+    Response::builder().status(code).body(()).expect("a test's own means")
 }
 
 async fn drain(request: Asked) -> Vec<u8> {
     let mut stream = request.into_body();
     let mut body = Vec::new();
     while let Some(Ok(chunk)) = stream.data().await {
-        stream.flow_control().release_capacity(chunk.len()).unwrap();
+        stream.flow_control().release_capacity(chunk.len()).expect("a test's own means");
         body.extend_from_slice(&chunk);
     }
     body

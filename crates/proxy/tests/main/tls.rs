@@ -60,11 +60,11 @@ impl ServerCertVerifier for Trusting {
     }
 }
 
-pub fn config(protocols: &[&str]) -> Arc<ClientConfig> {
+pub(crate) fn config(protocols: &[&str]) -> Arc<ClientConfig> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut config = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .unwrap()
+        .expect("a test's own means")
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(Trusting))
         .with_no_client_auth();
@@ -73,8 +73,8 @@ pub fn config(protocols: &[&str]) -> Arc<ClientConfig> {
 }
 
 fn secure(stream: TcpStream) -> Secured {
-    let name = ServerName::try_from("a.test").unwrap();
-    let session = ClientConnection::new(config(&["http/1.1"]), name).unwrap();
+    let name = ServerName::try_from("a.test").expect("a test's own means");
+    let session = ClientConnection::new(config(&["http/1.1"]), name).expect("a test's own means");
     Client::over(StreamOwned::new(session, stream))
 }
 
@@ -84,12 +84,13 @@ fn connect_tls(address: SocketAddr) -> Secured {
 
 /// A connection whose buffers are small, so that a client that does not read is felt at once.
 fn small(address: SocketAddr) -> TcpStream {
-    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    socket.set_tcp_mss(536).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.connect(&address.into()).unwrap();
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None)
+        .expect("a test's own means");
+    socket.set_tcp_mss(536).expect("a test's own means");
+    socket.set_recv_buffer_size(4096).expect("a test's own means");
+    socket.connect(&address.into()).expect("a test's own means");
     let stream = TcpStream::from(socket);
-    stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a test's own means");
     stream
 }
 

@@ -13,17 +13,17 @@ use proxy::{Limits, Proxy, ProxySettings};
 use telemetry::{Telemetry, TelemetrySettings};
 
 /// How long anything that must happen may take.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What a test wants of its proxy.
-pub struct Plan {
+pub(crate) struct Plan {
     pub endpoints: Vec<SocketAddr>,
     pub protocol: UpstreamProtocol,
     pub limits: Limits,
 }
 
 impl Plan {
-    pub fn to(endpoint: SocketAddr) -> Self {
+    pub(crate) fn to(endpoint: SocketAddr) -> Self {
         Self {
             endpoints: vec![endpoint],
             protocol: UpstreamProtocol::Http,
@@ -31,23 +31,23 @@ impl Plan {
         }
     }
 
-    pub fn protocol(mut self, protocol: UpstreamProtocol) -> Self {
+    pub(crate) fn protocol(mut self, protocol: UpstreamProtocol) -> Self {
         self.protocol = protocol;
         self
     }
 
-    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+    pub(crate) fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
         change(&mut self.limits);
         self
     }
 
-    pub fn start(self) -> World {
+    pub(crate) fn start(self) -> World {
         World::start(&self)
     }
 }
 
 /// A running proxy. Every host leads to the one upstream.
-pub struct World {
+pub(crate) struct World {
     pub proxy: Proxy,
     pub http: SocketAddr,
     pub https: SocketAddr,
@@ -128,22 +128,22 @@ impl World {
     }
 
     /// Serves other endpoints.
-    pub fn move_to(&self, endpoints: &[SocketAddr]) {
+    pub(crate) fn move_to(&self, endpoints: &[SocketAddr]) {
         self.proxy.replace_endpoints(&table(endpoints));
     }
 
     /// Publishes the same configuration again, as a new snapshot.
-    pub fn publish_again(&self, endpoints: &[SocketAddr]) {
+    pub(crate) fn publish_again(&self, endpoints: &[SocketAddr]) {
         self.proxy.publish(&self.model, &table(endpoints), &KeyMaterial::new());
     }
 
     /// The metrics page.
-    pub fn metrics(&self) -> String {
+    pub(crate) fn metrics(&self) -> String {
         self.telemetry.render_prometheus()
     }
 
     /// Waits until requests ended with this reason.
-    pub fn wait_for_reason(&self, reason: &str) {
+    pub(crate) fn wait_for_reason(&self, reason: &str) {
         let label = format!("reason=\"{reason}\"");
         wait_until(reason, || {
             self.metrics().lines().any(|line| line.contains(&label) && !line.ends_with(" 0"))
@@ -158,7 +158,7 @@ impl Drop for World {
 }
 
 /// Waits until `condition` holds; a test fails when it does not.
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let started = Instant::now();
     while !condition() {
         assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
@@ -167,7 +167,7 @@ pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
 }
 
 /// Runs a future on this thread.
-pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
