@@ -34,6 +34,19 @@ pub(crate) async fn open(
     send
 }
 
+/// A connection over TLS with the protocol chosen by ALPN.
+async fn secured(world: &World) -> SendRequest<Bytes> {
+    let stream = tokio::net::TcpStream::connect(world.https).await.expect("the proxy listens");
+    let name = rustls::pki_types::ServerName::try_from("a.test").expect("a name");
+    let connector = tokio_rustls::TlsConnector::from(crate::tls::config(&["h2"]));
+    let stream = connector.connect(name, stream).await.expect("a handshake");
+    let (send, connection) = h2::client::handshake(stream).await.expect("the preface is taken");
+    tokio::spawn(async move {
+        let _ = connection.await;
+    });
+    send
+}
+
 async fn plain(world: &World) -> SendRequest<Bytes> {
     open(world.http, 1 << 20, 1 << 22).await
 }
@@ -435,5 +448,64 @@ fn a_client_that_leaves_during_an_upload_takes_its_request_with_it() {
         drop(response);
         let whole = tokio::task::spawn_blocking(move || heard.recv_timeout(Duration::from_secs(5)));
         assert!(!whole.await.unwrap().expect("the endpoint sees the end"), "not a whole request");
+    });
+}
+
+#[test]
+fn large_bodies_pass_over_tls_in_many_streams_at_once() {
+    let endpoint = Endpoint::new(|conversation| {
+        while let Some((_, body)) = conversation.request() {
+            conversation.say(
+                format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len()).as_bytes(),
+            );
+            conversation.say(&body);
+        }
+    });
+    let world = Plan::to(endpoint.address).start();
+    block_on(async {
+        let send = secured(&world).await;
+        let tasks: Vec<_> = (0..8_u32)
+            .map(|n| {
+                let send = send.clone();
+                tokio::spawn(async move {
+                    let sent: Vec<u8> = (0..700_000_u32).map(|k| ((k + n) % 251) as u8).collect();
+                    let mut ready = send.ready().await.unwrap();
+                    let (response, mut body) = ready.send_request(post("/"), false).unwrap();
+                    body.send_data(Bytes::from(sent.clone()), true).unwrap();
+                    let (received, _) = read(response.await.unwrap()).await.unwrap();
+                    assert!(received == sent, "{} bytes", received.len());
+                })
+            })
+            .collect();
+        for task in tasks {
+            task.await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn what_a_stream_was_given_arrives_while_its_endpoint_is_silent() {
+    const PART: usize = 40_000;
+    let endpoint = Endpoint::new(|conversation| {
+        conversation.request();
+        conversation.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        conversation.say(format!("{PART:x}\r\n").as_bytes());
+        conversation.say(&vec![b'x'; PART]);
+        conversation.say(b"\r\n");
+        conversation.wait_for_end();
+    });
+    let world = Plan::to(endpoint.address).start();
+    block_on(async {
+        for send in [plain(&world).await, secured(&world).await] {
+            let mut body = ask(&send, get("/")).await.unwrap().into_body();
+            let mut received = 0;
+            while received < PART {
+                let data = tokio::time::timeout(Duration::from_secs(3), body.data()).await;
+                let data = data.unwrap_or_else(|_| panic!("silent after {received} bytes"));
+                let data = data.unwrap().unwrap();
+                body.flow_control().release_capacity(data.len()).unwrap();
+                received += data.len();
+            }
+        }
     });
 }

@@ -265,3 +265,80 @@ fn a_call_with_trailers_passes_from_end_to_end() {
         assert_eq!(trailers.unwrap()["grpc-status"], "0");
     });
 }
+
+#[test]
+fn an_endpoint_that_does_not_speak_http_2_is_502_and_one_that_says_nothing_504() {
+    let http1 = crate::endpoint::Endpoint::new(|conversation| {
+        conversation.line();
+        conversation.say(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n");
+    });
+    let world = Plan::to(http1.address).protocol(UpstreamProtocol::H2c).start();
+    for _ in 0..3 {
+        assert_eq!(connect(world.http).get("/").status, 502);
+    }
+    let silent = crate::endpoint::Endpoint::new(crate::endpoint::Conversation::wait_for_end);
+    let world = Plan::to(silent.address)
+        .protocol(UpstreamProtocol::H2c)
+        .limits(|limits| limits.response_timeout = Duration::from_millis(400))
+        .start();
+    assert_eq!(connect(world.http).get("/").status, 504);
+}
+
+#[test]
+fn requests_that_meet_a_connection_on_its_way_out_are_answered_all_the_same() {
+    // Each connection says goodbye after its first request.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        connection.graceful_shutdown();
+                        tokio::spawn(async move {
+                            tokio::time::sleep(Duration::from_millis(5)).await;
+                            let _ = respond.send_response(status(200), true);
+                        });
+                    }
+                });
+            }
+        });
+    });
+    let world = Plan::to(address).protocol(UpstreamProtocol::H2c).start();
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let http = world.http;
+            std::thread::spawn(move || {
+                let mut client = connect(http);
+                (0..50).filter(|_| client.get("/").status != 200).count()
+            })
+        })
+        .collect();
+    let failed: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+    assert_eq!(failed, 0);
+}
+
+#[test]
+fn a_stalled_stream_does_not_stop_the_others_of_its_connection() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        let large = request.uri().path() == "/large";
+        let mut stream = respond.send_response(status(200), false).unwrap();
+        let size = if large { 3_000_000 } else { 3 };
+        stream.send_data(Bytes::from(vec![b'x'; size]), true).unwrap();
+        // Until everything was taken.
+        let _ = std::future::poll_fn(|cx| stream.poll_reset(cx)).await;
+    });
+    let world = endpoint.world();
+    let mut stalled = connect(world.http);
+    stalled.send("GET /large HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    stalled.head().unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    for _ in 0..20 {
+        assert_eq!(connect(world.http).get("/small").body, b"xxx");
+    }
+    assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
+}

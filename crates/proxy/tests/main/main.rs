@@ -9,5 +9,6 @@ mod http1;
 mod http2_client;
 mod http2_endpoint;
 mod tls;
+mod tls_endpoint;
 mod tunnel;
 mod world;
