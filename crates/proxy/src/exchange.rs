@@ -432,7 +432,10 @@ impl Relay {
             match self.request.wait {
                 Wait::Source => after(self.request.last, patience.client_read)
                     .map(|idle| idle.min(self.rate_deadline())),
-                Wait::Sink => after(self.request.last, patience.endpoint),
+                // An endpoint that answers is alive, even when it reads no more.
+                Wait::Sink => {
+                    after(self.request.last.max(self.response.last), patience.endpoint)
+                }
             }
         };
         let response = if self.response.ended {

@@ -270,3 +270,46 @@ fn a_client_that_reads_slowly_but_steadily_is_not_cut() {
     }
     assert!(total > BODY, "{total} bytes");
 }
+
+#[test]
+fn an_answer_that_flows_is_not_cut_because_its_endpoint_reads_no_more() {
+    let endpoint = Endpoint::new(|conversation| {
+        conversation.head();
+        conversation.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        for _ in 0..20 {
+            std::thread::sleep(Duration::from_millis(100));
+            conversation.say(b"1\r\nx\r\n");
+        }
+        conversation.say(b"0\r\n\r\n");
+        std::thread::sleep(Duration::from_millis(500));
+    });
+    let world = Plan::to(endpoint.address)
+        .limits(|limits| limits.response_timeout = Duration::from_millis(600))
+        .start();
+    let mut client = connect(world.http);
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 50000000\r\n\r\n");
+    let mut writer = client.stream.try_clone().unwrap();
+    std::thread::spawn(move || {
+        let _ = writer.write_all(&vec![b'x'; 50_000_000]);
+    });
+    assert_eq!(client.response("POST").expect("the whole answer").body, [b'x'; 20]);
+}
+
+#[test]
+fn an_answer_that_stops_is_cut_after_its_time() {
+    let endpoint = Endpoint::new(|conversation| {
+        conversation.request();
+        conversation.say(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n");
+        conversation.say(&vec![b'x'; 500_000]);
+        conversation.wait_for_end();
+    });
+    let world = Plan::to(endpoint.address)
+        .limits(|limits| limits.response_timeout = Duration::from_millis(400))
+        .start();
+    let mut client = connect(world.http);
+    let started = Instant::now();
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    assert!(client.response("GET").is_err());
+    assert!(started.elapsed() < Duration::from_secs(4));
+    world.wait_for_reason("upstream-timeout");
+}

@@ -218,3 +218,18 @@ fn a_hello_in_single_bytes_is_understood() {
     let mut client = Client::over(StreamOwned::new(session, stream));
     assert_eq!(client.get("/").body, b"ok");
 }
+
+#[test]
+fn a_client_that_says_goodbye_after_its_request_is_still_answered() {
+    let endpoint = Endpoint::new(|conversation| {
+        conversation.request();
+        std::thread::sleep(Duration::from_millis(200));
+        conversation.say(OK);
+    });
+    let world = Plan::to(endpoint.address).start();
+    let mut client = connect_tls(world.https);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n");
+    client.stream.conn.send_close_notify();
+    client.stream.flush().unwrap();
+    assert_eq!(client.response("GET").unwrap().body, b"ok");
+}
