@@ -433,9 +433,7 @@ impl Relay {
                 Wait::Source => after(self.request.last, patience.client_read)
                     .map(|idle| idle.min(self.rate_deadline())),
                 // An endpoint that answers is alive, even when it reads no more.
-                Wait::Sink => {
-                    after(self.request.last.max(self.response.last), patience.endpoint)
-                }
+                Wait::Sink => after(self.request.last.max(self.response.last), patience.endpoint),
             }
         };
         let response = if self.response.ended {

@@ -189,6 +189,13 @@ impl CompiledUpstream {
         &self.spec
     }
 
+    /// The endpoint that a client gets, where configuration alone determines it: the only one, or
+    /// the one it has an affinity to.
+    #[must_use]
+    pub fn endpoint_of(&self, client: std::net::IpAddr) -> Option<SocketAddr> {
+        crate::upstream::load_balancing::determined(self, client)
+    }
+
     /// The addresses that requests may go to.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         self.endpoints.iter().map(|endpoint| endpoint.state.identity.address)

@@ -107,12 +107,14 @@ pub(crate) async fn open(
     in_flight: InFlight,
     timeout: Duration,
 ) -> Result<Stream, ProxyError> {
+    // One deadline in all, however many others fail to connect before.
+    let deadline = tokio::time::Instant::now() + timeout;
     loop {
         let known = local.http2.borrow().iter().find(|handle| handle.has_room()).cloned();
         if let Some(mut handle) = known {
             let active = Active::new(&handle.state);
             let ready = poll_fn(|cx| handle.send.poll_ready(cx));
-            match tokio::time::timeout(timeout, ready).await {
+            match tokio::time::timeout_at(deadline, ready).await {
                 Ok(Ok(())) => {
                     worker.metrics.count(Counter::UpstreamRequestsReused);
                     return Ok(Stream::new(worker, handle.send, identity, in_flight, active));
@@ -127,12 +129,13 @@ pub(crate) async fn open(
         // One connects, the others wait for what comes of it.
         if local.connecting.replace(true) {
             let connected = local.connected.notified();
-            if tokio::time::timeout(timeout, connected).await.is_err() {
+            if tokio::time::timeout_at(deadline, connected).await.is_err() {
                 return Err(ProxyError::ConnectTimeout);
             }
             continue;
         }
-        let made = make(worker, identity, timeout).await;
+        let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+        let made = make(worker, identity, left).await;
         local.connecting.set(false);
         local.connected.notify_waiters();
         let handle = made?;

@@ -118,6 +118,16 @@ impl Pick<'_> {
     }
 }
 
+/// The endpoint that configuration alone determines, as long as it does not fail.
+pub(crate) fn determined(upstream: &CompiledUpstream, client: IpAddr) -> Option<SocketAddr> {
+    let addresses = || upstream.addresses();
+    if let [_] = &*upstream.endpoints {
+        return addresses().next();
+    }
+    upstream.affinity?;
+    addresses().max_by_key(|address| rendezvous(client, *address))
+}
+
 /// A number that depends on client and endpoint alone, the same in every build.
 fn rendezvous(client: IpAddr, endpoint: SocketAddr) -> u64 {
     let bits = |ip: IpAddr| match ip {

@@ -1,12 +1,13 @@
 //! Everything found out about one request, as data: what the text and the JSON form are made of.
 
+use std::net::IpAddr;
+
 use model::{Affinity, ListenerProtocol, Provenance};
 use proxy::{
     Decision, Facts, ListenerFacts, RequestLine, Scratch, Snapshot, SplitView, Step, Verdict,
 };
 use routing::{HostOutcome, RouteOutcome};
 use serde::Serialize;
-use std::net::IpAddr;
 use wire::{Authority, HeadLimits, Refusal, RequestHead, Target};
 
 use super::question::{Question, declared_length};
@@ -109,6 +110,9 @@ pub(crate) struct BackendAccount {
     /// How one of them is chosen, where there are several.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) choice: Option<&'static str>,
+    /// The one of several that this client gets, where that is determined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) chosen: Option<String>,
 }
 
 /// Asks the snapshot about a request, by the same functions that serve.
@@ -152,7 +156,7 @@ pub(crate) fn account(
     let mut steps: Vec<Step> = Vec::new();
     let decision = proxy::decide(snapshot, &facts, &request, &mut scratch, &mut steps);
     let rewritten = steps.iter().find(|step| step.name == "rewrite").map(|s| s.finding.clone());
-    account.outcome = outcome(decision, rewritten.unwrap_or_else(|| sent(&request)));
+    account.outcome = outcome(decision, rewritten.unwrap_or_else(|| sent(&request)), client);
     account.steps =
         steps.into_iter().map(|s| StepAccount { name: s.name, finding: s.finding }).collect();
     account
@@ -258,9 +262,11 @@ fn hosts(snapshot: &Snapshot, request: &RequestLine<'_>) -> Vec<HostAccount> {
         .collect()
 }
 
-fn outcome(decision: Decision<'_>, path: String) -> Outcome {
+fn outcome(decision: Decision<'_>, path: String, client: IpAddr) -> Outcome {
     match decision.verdict {
-        Verdict::Forward { split, .. } => Outcome::Forward { backends: backends(split), path },
+        Verdict::Forward { split, .. } => {
+            Outcome::Forward { backends: backends(split, client), path }
+        }
         Verdict::Redirect { status, location, reason } => Outcome::Answer {
             status,
             reason: reason.to_owned(),
@@ -283,7 +289,7 @@ fn refused(refusal: Refusal) -> Outcome {
     }
 }
 
-fn backends(split: SplitView<'_>) -> Vec<BackendAccount> {
+fn backends(split: SplitView<'_>, client: IpAddr) -> Vec<BackendAccount> {
     split
         .upstreams()
         .map(|(upstream, weight)| {
@@ -298,7 +304,11 @@ fn backends(split: SplitView<'_>) -> Vec<BackendAccount> {
                     model::LoadBalancing::LeastRequest => "by the fewest requests in flight",
                 }),
             };
-            BackendAccount { upstream: spec.id.to_string(), weight, endpoints, choice }
+            let chosen = upstream
+                .endpoint_of(client)
+                .filter(|_| endpoints.len() > 1)
+                .map(|address| address.to_string());
+            BackendAccount { upstream: spec.id.to_string(), weight, endpoints, choice, chosen }
         })
         .collect()
 }

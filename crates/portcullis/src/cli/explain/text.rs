@@ -39,7 +39,12 @@ fn outcome(out: &mut String, account: &Account, paint: Paint) {
                 let endpoints = match backend.endpoints.as_slice() {
                     [] => "no endpoint".to_owned(),
                     [one] => format!("endpoint {one}"),
-                    several => format!("one of {}{choice}", several.join(" ")),
+                    several => match &backend.chosen {
+                        Some(chosen) => {
+                            format!("endpoint {chosen} of {}{choice}", several.join(" "))
+                        }
+                        None => format!("one of {}{choice}", several.join(" ")),
+                    },
                 };
                 let _ = writeln!(out, "  {}", plain(&endpoints));
             }
