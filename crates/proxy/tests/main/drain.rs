@@ -96,3 +96,50 @@ fn endpoints_that_leave_finish_what_they_were_asked() {
     was_asked.recv_timeout(PATIENCE).expect("its connection is not kept");
     assert_eq!(client.get("/").status, 503);
 }
+
+#[test]
+fn nothing_is_left_of_exchanges_that_ended_in_any_way() {
+    let endpoint = Endpoint::new(|conversation| {
+        while let Some((head, _)) = conversation.request() {
+            match head.split(' ').nth(1) {
+                Some("/cut") => {
+                    conversation.say(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc");
+                    return;
+                }
+                Some("/wait") => return conversation.wait_for_end(),
+                Some("/tunnel") => {
+                    conversation
+                        .say(b"HTTP/1.1 101 Y\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+                    return conversation.wait_for_end();
+                }
+                _ => drop(conversation.say(OK)),
+            }
+        }
+    });
+    let world = Plan::to(endpoint.address).start();
+    let upgrade = "Connection: upgrade\r\nUpgrade: echo\r\n";
+    for _ in 0..10 {
+        for (path, fields) in [("/", ""), ("/cut", ""), ("/wait", ""), ("/tunnel", upgrade)] {
+            let mut client = connect(world.http);
+            client.send(format!("GET {path} HTTP/1.1\r\nHost: a.test\r\n{fields}\r\n"));
+            if path == "/wait" {
+                std::thread::sleep(Duration::from_millis(20));
+                client.reset();
+            } else {
+                let _ = client.response("GET");
+            }
+        }
+    }
+    wait_until("connections to end", || world.proxy.connections() == 0);
+    let open = |world: &crate::world::World| {
+        let page = world.metrics();
+        let gauges = ["portcullis_requests_in_flight", "portcullis_upgrades_open"];
+        page.lines()
+            .filter(|line| gauges.iter().any(|gauge| line.starts_with(gauge)))
+            .filter(|line| !line.ends_with(" 0"))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert!(world.metrics().contains("portcullis_requests_in_flight"));
+    wait_until("gauges to fall", || open(&world).is_empty());
+}

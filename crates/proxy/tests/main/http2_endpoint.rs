@@ -342,3 +342,26 @@ fn a_stalled_stream_does_not_stop_the_others_of_its_connection() {
     }
     assert_eq!(endpoint.connections.load(Ordering::SeqCst), 1);
 }
+
+#[test]
+fn those_who_wait_for_one_connection_do_not_wait_for_each_other() {
+    let silent = crate::endpoint::Endpoint::new(crate::endpoint::Conversation::wait_for_end);
+    let world = Plan::to(silent.address)
+        .protocol(UpstreamProtocol::Grpcs)
+        .limits(|limits| limits.connect_timeout = Duration::from_millis(400))
+        .start();
+    let clients: Vec<_> = (0..20)
+        .map(|_| {
+            let http = world.http;
+            std::thread::spawn(move || {
+                let started = std::time::Instant::now();
+                assert_eq!(connect(http).get("/").status, 504);
+                started.elapsed()
+            })
+        })
+        .collect();
+    for client in clients {
+        let took = client.join().unwrap();
+        assert!(took < Duration::from_secs(3), "{took:?}");
+    }
+}

@@ -17,7 +17,7 @@ use crate::world::Plan;
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
-type Secured = Client<StreamOwned<ClientConnection, TcpStream>>;
+pub(crate) type Secured = Client<StreamOwned<ClientConnection, TcpStream>>;
 
 /// Takes any certificate: these tests are not about trust.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ fn secure(stream: TcpStream) -> Secured {
     Client::over(StreamOwned::new(session, stream))
 }
 
-fn connect_tls(address: SocketAddr) -> Secured {
+pub(crate) fn connect_tls(address: SocketAddr) -> Secured {
     secure(connect(address).stream)
 }
 
