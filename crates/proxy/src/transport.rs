@@ -215,8 +215,10 @@ impl TlsTransport {
         for buf in bufs {
             let room = TLS_WRITE_MAX - taken;
             let part = &buf[..buf.len().min(room)];
-            taken += self.tls.writer().write(part)?;
-            if part.len() < buf.len() {
+            let written = self.tls.writer().write(part)?;
+            taken += written;
+            // What follows may not overtake what was left out.
+            if written < buf.len() {
                 break;
             }
         }
