@@ -10,14 +10,12 @@ use super::engine::{OURS, OURS_LOG};
 use super::options::Options;
 use super::place::Place;
 use super::program::Programs;
-use super::scenario::{Row, Table};
+use super::scenario::{LOG_TARGET, Row, Table};
 use super::statistics::Samples;
 use crate::command::root;
 
 /// The version of the JSON's shape.
 const SCHEMA: u32 = 1;
-/// The part of CPU that the access log may add.
-const LOG_TARGET: f64 = 1.05;
 /// The 99th percentile at a steady rate, over that of the best peer.
 const P99_TARGET: f64 = 1.25;
 /// MiB of PSS under load above nginx's.
@@ -280,8 +278,9 @@ fn scenario(text: &mut String, table: &Table) {
     if let Some(rate) = table.steady_rate {
         line(text, format_args!("\nSteady: {rate:.0} requests/s, 60 % of what nginx reached."));
     }
-    if let Some(profile) = &table.profile {
-        line(text, format_args!("\nWhere the CPU of ours went:\n\n```text\n{profile}```"));
+    for (kind, profile) in &table.profiles {
+        let name = kind.name();
+        line(text, format_args!("\nWhere the CPU of {name} went:\n\n```text\n{profile}```"));
     }
     text.push('\n');
 }
