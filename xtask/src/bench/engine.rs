@@ -86,7 +86,9 @@ impl Engine {
         let home = fleet.home.join(kind.name().replace([',', ' '], "-"));
         // It may not be there yet.
         let _ = fs::remove_dir_all(&home);
-        fs::create_dir_all(&home).map_err(|error| format!("{}: {error}", home.display()))?;
+        // Beside the objects and not above them: a log must not wake whoever watches those.
+        let logs = home.join("logs");
+        fs::create_dir_all(&logs).map_err(|error| format!("{}: {error}", logs.display()))?;
         let command = match kind {
             Kind::Nginx { buffers, access_log } => {
                 nginx::command(fleet, &home, ports, buffers, access_log)?
@@ -193,7 +195,7 @@ impl Engine {
         // Both append, so that an emptied file grows from its start. It is not there without a log.
         let _ = fs::OpenOptions::new()
             .write(true)
-            .open(self.home.join("access.log"))
+            .open(self.home.join("logs/access.log"))
             .and_then(|file| file.set_len(0));
     }
 }
@@ -208,7 +210,9 @@ fn ours(fleet: &Fleet<'_>, home: &Path, objects: &Path, ports: Ports, access_log
     // As the peers: one worker, and no connection ended for its age.
     command.args(["--workers", "1", "--connection-requests-max", "4000000000"]);
     if access_log {
-        command.args(["--access-log", "json", "--access-log-file"]).arg(home.join("access.log"));
+        command
+            .args(["--access-log", "json", "--access-log-file"])
+            .arg(home.join("logs/access.log"));
     }
     command
 }

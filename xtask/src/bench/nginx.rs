@@ -50,7 +50,7 @@ fn configuration(
         Buffers::Large => "proxy_buffer_size 64k; proxy_buffers 4 128k;",
     };
     let log = if access_log {
-        format!("access_log {home}/access.log bench buffer=64k flush=1s;")
+        format!("access_log {home}/logs/access.log bench buffer=64k flush=1s;")
     } else {
         "access_log off;".to_owned()
     };
