@@ -12,6 +12,7 @@ use wire::{Known, Method};
 
 use crate::answer::Answer;
 use crate::decide::{Facts, RequestLine, Verdict, decide};
+use crate::downstream::Downstream;
 use crate::downstream::client::{Identity, request_id};
 use crate::downstream::http1::declared_length;
 use crate::error::ProxyError;
@@ -72,8 +73,10 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
                 fail(worker, exchange, &ProxyError::NoEndpoint).await;
                 return record(worker, exchange, &identity, route.map(|r| &**r), generation, "");
             };
-            if exchange.down.body_is_pending() {
-                // An upload may take long: it holds its route, and lets the snapshot go.
+            let is_http2 = matches!(exchange.down, Downstream::Http2(_));
+            if is_http2 || exchange.down.body_is_pending() {
+                // An upload or a call of gRPC may take long: it holds its route, and lets the
+                // snapshot go. Others hold it until their response begins.
                 let (route, upstream) = (route.clone(), upstream.clone());
                 drop(pinned);
                 let opened =

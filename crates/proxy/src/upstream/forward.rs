@@ -442,6 +442,8 @@ pub(crate) async fn stream(
                 }
             }
             relay.touch(worker);
+            // They talk to each other now, at their own pace.
+            relay.patience.rate_min = 0;
         }
         relay.poll(cx, worker, watch, down, up)
     })
