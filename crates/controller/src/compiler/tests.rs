@@ -71,8 +71,8 @@ impl Fixture {
 
     fn send(&mut self, message: Message) -> Vec<String> {
         assert!(self.compiler.take(message));
-        // Past the pause after a build, however long that took on this machine, and otherwise before
-        // the check that follows a short one.
+        // Past the pause after a build, however long that took, and otherwise before the check that
+        // follows a short one.
         let now = Instant::now();
         let soon = now + CHECK_QUIET / 2;
         let at = match self.compiler.due {

@@ -96,6 +96,10 @@ const CLOCK: &[Row] = &[
     },
     Row { file: "crates/proxy/src/lib.rs", reason: "waiting for the drain has a deadline" },
     Row {
+        file: "crates/proxy/src/upstream/http2.rs",
+        reason: "one deadline over several waits for a connection",
+    },
+    Row {
         file: "crates/proxy/src/upstream/forward.rs",
         reason: "how long an endpoint took, for log and metrics",
     },
