@@ -314,16 +314,11 @@ fn record(
 ) {
     worker.metrics.lower(Gauge::RequestsInFlight);
     let outcome = &exchange.outcome;
+    let bytes_out = outcome.bytes_out + exchange.down.head_bytes();
     let duration = exchange.started.elapsed();
     let duration_us = micros(duration);
     let metrics = route.map_or(&worker.unrouted, |route| &route.metrics);
-    worker.metrics.request(
-        metrics,
-        outcome.status,
-        duration_us,
-        outcome.bytes_in,
-        outcome.bytes_out,
-    );
+    worker.metrics.request(metrics, outcome.status, duration_us, outcome.bytes_in, bytes_out);
     worker.metrics.count(match exchange.down.protocol() {
         telemetry::Protocol::Http10 => telemetry::Counter::RequestsHttp10,
         telemetry::Protocol::Http11 => telemetry::Counter::RequestsHttp11,
@@ -355,7 +350,7 @@ fn record(
         reason: &outcome.reason,
         detail: &outcome.detail,
         bytes_in: outcome.bytes_in,
-        bytes_out: outcome.bytes_out,
+        bytes_out,
         duration_us,
         upstream: outcome.upstream.map(|upstream| UpstreamRecord {
             address: upstream.address,

@@ -78,7 +78,7 @@ families! {
     REQUEST_BYTES "portcullis_request_bytes_total" Counter ["ingress_namespace" "ingress"]
         "Bytes received from clients, heads included.";
     RESPONSE_BYTES "portcullis_response_bytes_total" Counter ["ingress_namespace" "ingress"]
-        "Bytes sent to clients, heads included.";
+        "Bytes sent to clients, heads of HTTP/1 included.";
     RESPONSES_BY_REASON "portcullis_responses_by_reason_total" Counter ["reason"]
         "Responses made here instead of by an endpoint, by the reason of the access log.";
     REQUESTS_BY_PROTOCOL "portcullis_protocol_requests_total" Counter ["protocol"]

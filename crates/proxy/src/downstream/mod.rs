@@ -100,6 +100,14 @@ impl Downstream<'_> {
         each!(self, stream => stream.answer(cx, worker, answer))
     }
 
+    /// Bytes of the response head that was sent; none on HTTP/2, where what they become is h2's.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        match self {
+            Self::Http1(stream) => stream.head_bytes(),
+            Self::Http2(_) => 0,
+        }
+    }
+
     /// Whether a response head was sent.
     pub(crate) fn has_begun(&self) -> bool {
         each!(self, stream => stream.has_begun())

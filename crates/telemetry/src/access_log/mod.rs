@@ -138,7 +138,7 @@ pub struct AccessRecord<'a> {
     pub detail: &'a str,
     /// Bytes received from the client, head included.
     pub bytes_in: u64,
-    /// Bytes sent to the client, head included.
+    /// Bytes sent to the client, head included (HTTP/2: the body alone).
     pub bytes_out: u64,
     /// Time from the first byte received to the last byte sent.
     pub duration_us: u64,

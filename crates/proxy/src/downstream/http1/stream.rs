@@ -35,6 +35,8 @@ pub(crate) struct Stream<'c> {
     owes_continue: bool,
     keep_alive: bool,
     failed: bool,
+    /// Bytes of the response head that was sent.
+    head_bytes: usize,
     /// Bytes pass as they are, both ways.
     tunnel: bool,
 }
@@ -52,6 +54,7 @@ impl<'c> Stream<'c> {
             owes_continue: work.head.expect_continue,
             keep_alive,
             failed: false,
+            head_bytes: 0,
             tunnel: false,
             connection,
             work,
@@ -245,6 +248,7 @@ impl<'c> Stream<'c> {
             // The payload lies behind its head, just as it was read.
             let whole = &begin.bytes[..head.bytes + begin.first.len()];
             debug_assert_eq!(&whole[head.bytes..], begin.first);
+            self.head_bytes = head.bytes;
             return outgoing.send(cx, transport, &[whole]).map_err(ProxyError::ClientIo);
         }
         let Work { out, add, .. } = &mut **work;
@@ -271,7 +275,13 @@ impl<'c> Stream<'c> {
                 upgrade: false,
             },
         );
+        self.head_bytes = self.work.out.len();
         self.write_framed(cx, begin.first, begin.end)
+    }
+
+    /// Bytes of the response head that was sent.
+    pub(crate) fn head_bytes(&self) -> u64 {
+        self.head_bytes as u64
     }
 
     /// Writes `work.out` (a head, or nothing) and a piece of the body behind it.
@@ -345,6 +355,7 @@ impl<'c> Stream<'c> {
         out.extend_from_slice(worker.date.borrow().line());
         server_line(out, worker);
         out.extend_from_slice(b"\r\n");
+        self.head_bytes = out.len();
         if !is_head {
             out.extend_from_slice(body.as_bytes());
         }
