@@ -15,19 +15,14 @@ const PARTS_MAX: usize = 4;
 pub(crate) const JOIN_BYTES: usize = 4 * 1024;
 
 /// Bytes that were read: a head at the front, then what has not been consumed yet.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Input {
+    /// Grown by the first read, so that what is never read into (HTTP/2) is never zeroed.
     bytes: Vec<u8>,
     /// First byte not consumed.
     pub(crate) pos: usize,
     /// One past the last byte read.
     pub(crate) end: usize,
-}
-
-impl Default for Input {
-    fn default() -> Self {
-        Self { bytes: vec![0; INPUT_BYTES], pos: 0, end: 0 }
-    }
 }
 
 impl Input {
@@ -58,7 +53,9 @@ impl Input {
         transport: &mut Transport,
         max: usize,
     ) -> Poll<io::Result<usize>> {
-        if self.end == self.bytes.len() {
+        if self.bytes.len() < INPUT_BYTES {
+            self.bytes.resize(INPUT_BYTES, 0);
+        } else if self.end == self.bytes.len() {
             let len = (self.bytes.len() * 2).min(max.max(self.bytes.len() + 1));
             self.bytes.resize(len, 0);
         }
@@ -97,9 +94,6 @@ impl Input {
     pub(crate) fn reset(&mut self) -> bool {
         self.pos = 0;
         self.end = 0;
-        if self.bytes.len() < INPUT_BYTES {
-            self.bytes.resize(INPUT_BYTES, 0);
-        }
         self.bytes.len() <= 4 * INPUT_BYTES
     }
 }

@@ -33,8 +33,9 @@ use crate::watch::{TICK, Watches};
 /// What bulk reads go through. One per worker, used between two waits only.
 const SCRATCH_BYTES: usize = 256 * 1024;
 
-/// Working memory of exchanges that is kept for the next ones. More is freed.
-const WORK_KEPT_MAX: usize = 64;
+/// Working memory of exchanges that is kept for the next ones: 32 KiB each for request and
+/// response. More is freed.
+const WORK_KEPT_MAX: usize = 512;
 
 /// What exchanges that are cut get to record themselves.
 const STOP_GRACE: Duration = Duration::from_millis(50);
