@@ -70,7 +70,12 @@ impl Programs {
         }
         let mut git = Command::new("git");
         let git = git.args(["describe", "--always", "--dirty"]).current_dir(root());
-        format!("commit {}", first_line(git))
+        match git.stdin(Stdio::null()).output() {
+            Ok(output) if output.status.success() => {
+                format!("commit {}", String::from_utf8_lossy(&output.stdout).trim())
+            }
+            _ => "commit unknown".to_owned(),
+        }
     }
 
     /// A program of the packages, run by their loader and with their libraries.

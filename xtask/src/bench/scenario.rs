@@ -1,5 +1,7 @@
 //! The scenarios, and the rounds in which the engines take turns.
 
+use std::time::Instant;
+
 use serde_json::{Value, json};
 
 use super::Result;
@@ -269,13 +271,14 @@ fn port(scenario: &Scenario, engine: &Engine) -> u16 {
 
 /// One engine's turn in a round.
 fn turn(scenario: &Scenario, fleet: &Fleet<'_>, engine: &mut Engine, row: &mut Row) -> Result<()> {
-    let busy = core_busy_ns(PROXY_CORE);
+    let (began, busy) = (Instant::now(), core_busy_ns(PROXY_CORE));
     let start = CpuTime::of(engine.id());
     let outcome = load_port(fleet, &scenario.load, port(scenario, engine), fleet.options.seconds)
         .map_err(|why| format!("{}: {why}", engine.kind.name()))?;
     let used = CpuTime::of(engine.id()).since(start);
     let busy = core_busy_ns(PROXY_CORE).saturating_sub(busy);
-    let others_percent = busy.saturating_sub(used.total_ns) as f64 / 1e7 / outcome.seconds;
+    let others_percent =
+        busy.saturating_sub(used.total_ns) as f64 / 1e7 / began.elapsed().as_secs_f64();
     engine.check()?;
     engine.empty_log();
     let cpu_us = used.total_ns as f64 / 1e3 / outcome.requests as f64;
