@@ -111,11 +111,19 @@ impl Reader<'_> {
         let mut canary = false;
         for (key, text) in self.annotations {
             let name = key.strip_prefix(NGINX_PREFIX).or_else(|| key.strip_prefix(OWN_PREFIX));
+            let value = Value { key: key.clone(), text: value::normalise(text) };
             let Some(name) = name else {
-                self.check_foreign(key);
+                // An API server lets capital letters through, and nobody reads such a name.
+                let reason = match without_prefix_of_any_case(key) {
+                    Some(name) => self.check_unknown(name, &value),
+                    None => {
+                        self.check_foreign(key);
+                        None
+                    }
+                };
+                closed = closed.or(reason);
                 continue;
             };
-            let value = Value { key: key.clone(), text: value::normalise(text) };
             if name == "canary" && value::flag(&value.text) == Some(true) {
                 canary = true;
                 self.scope.key(key).report(
@@ -134,22 +142,7 @@ impl Reader<'_> {
     fn check_name(&self, name: &str, value: &Value) -> Option<ClosedReason> {
         let scope = self.scope.key(&value.key);
         match keys::status(name) {
-            Status::Unknown => {
-                let help = suggest::for_unknown(name);
-                let message = if value.key.starts_with(OWN_PREFIX) {
-                    format!("`{}` is not known", value.key)
-                } else {
-                    format!("`{}` is not an annotation of ingress-nginx", value.key)
-                };
-                scope.report_with(
-                    Code::UnknownAnnotation,
-                    Effect::FieldIgnored,
-                    message,
-                    help,
-                    vec![],
-                );
-                None
-            }
+            Status::Unknown => self.check_unknown(name, value),
             _ if value.text.is_empty() => {
                 scope.report(
                     Code::AnnotationWithoutEffect,
@@ -196,9 +189,31 @@ impl Reader<'_> {
         }
     }
 
-    /// Annotations of the product that is easily taken for ingress-nginx.
+    /// A name that nobody knows. Where it was meant to restrict access, a slip of the pen must not
+    /// leave open what its writer believes closed.
+    fn check_unknown(&self, name: &str, value: &Value) -> Option<ClosedReason> {
+        let scope = self.scope.key(&value.key);
+        let message = if value.key.starts_with(OWN_PREFIX) {
+            format!("`{}` is not known", value.key)
+        } else {
+            format!("`{}` is not an annotation of ingress-nginx", value.key)
+        };
+        let help = suggest::for_unknown(name);
+        if !suggest::means_access_control(name) {
+            let effect = Effect::FieldIgnored;
+            scope.report_with(Code::UnknownAnnotation, effect, message, help, vec![]);
+            return None;
+        }
+        let code = Code::UnsupportedAccessControl;
+        let message = format!("{message}, and its name speaks of restricting access");
+        scope.report_with(code, Effect::RouteResponds(503), message, help, vec![]);
+        Some(ClosedReason { code: code.id().into(), field: scope.path().0 })
+    }
+
+    /// Annotations of the products that are easily taken for ingress-nginx.
     fn check_foreign(&self, key: &str) {
-        if key.starts_with("nginx.org/") || key.starts_with("nginx.com/") {
+        if ["nginx.org/", "nginx.com/", "ingress.kubernetes.io/"].iter().any(|p| key.starts_with(p))
+        {
             self.scope.key(key).report(
                 Code::UnknownAnnotation,
                 Effect::FieldIgnored,
@@ -206,4 +221,12 @@ impl Reader<'_> {
             );
         }
     }
+}
+
+/// The name behind one of our two prefixes, written with capital letters.
+fn without_prefix_of_any_case(key: &str) -> Option<&str> {
+    [NGINX_PREFIX, OWN_PREFIX].into_iter().find_map(|prefix| {
+        let (start, name) = key.split_at_checked(prefix.len())?;
+        start.eq_ignore_ascii_case(prefix).then_some(name)
+    })
 }

@@ -1,6 +1,6 @@
 //! "Did you mean": what the writer of an unknown annotation may have had in mind.
 
-use super::keys;
+use super::keys::{self, Status};
 
 /// Names that people carry over from elsewhere, and what to write in their place.
 const KNOWN_STRAYS: &[(&str, &str)] = &[
@@ -29,6 +29,7 @@ const KNOWN_FAMILIES: &[(&str, &str)] = &[
 
 /// Help for an unknown name, when there is any to give.
 pub(super) fn for_unknown(name: &str) -> Option<String> {
+    let name = &*name.trim().to_ascii_lowercase();
     if let Some((_, help)) = KNOWN_STRAYS.iter().find(|(stray, _)| *stray == name) {
         return Some((*help).to_owned());
     }
@@ -36,6 +37,22 @@ pub(super) fn for_unknown(name: &str) -> Option<String> {
         return Some((*help).to_owned());
     }
     nearest(name).map(|known| format!("did you mean `{known}`?"))
+}
+
+/// Words that begin or end the names of access control, known or not.
+const ACCESS_BEGINNINGS: &[&str] = &["auth-", "limit-", "global-rate-limit"];
+const ACCESS_ENDINGS: &[&str] = &["-source-range", "-snippet"];
+
+/// Whether an unknown name was meant to restrict access: it is of such a family, or a slip away
+/// from such a name.
+pub(super) fn means_access_control(name: &str) -> bool {
+    let name = name.trim().to_ascii_lowercase().replace('_', "-");
+    let restricts =
+        |name: &str| matches!(keys::status(name), Status::Restricting { .. } | Status::Snippet);
+    restricts(&name)
+        || ACCESS_BEGINNINGS.iter().any(|beginning| name.starts_with(beginning))
+        || ACCESS_ENDINGS.iter().any(|ending| name.ends_with(ending))
+        || nearest(&name).is_some_and(restricts)
 }
 
 /// The known name with the fewest edits, if they are few for its length.
@@ -90,6 +107,26 @@ mod tests {
     fn names_from_elsewhere_are_led_home() {
         assert_eq!(for_unknown("client-max-body-size").unwrap(), "write `proxy-body-size`");
         assert!(for_unknown("global-rate-limit-window").unwrap().contains("removed"));
+    }
+
+    #[test]
+    fn a_slip_in_access_control_still_means_it() {
+        for name in [
+            "whitelist-source-ranges",
+            "auth_type",
+            "AUTH-URL",
+            " auth-type",
+            "auth-made-up",
+            "deny-source-range",
+            "Configuration-Snippet",
+            "satisfi",
+            "global-rate-limit-window",
+        ] {
+            assert!(means_access_control(name), "{name}");
+        }
+        for name in ["rewrite-tagret", "client-max-body-size", "author", "hsts", "made-up", ""] {
+            assert!(!means_access_control(name), "{name}");
+        }
     }
 
     #[test]

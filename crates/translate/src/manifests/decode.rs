@@ -64,6 +64,9 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
             }));
         }
     }
+    if read_kind == ObjectKind::Ingress {
+        notes.extend(annotations_as_text(&mut value));
+    }
     let object = match read_kind {
         ObjectKind::Ingress => typed::<Ingress>(value, &mut notes).map(Object::Ingress),
         ObjectKind::IngressClass => {
@@ -173,6 +176,30 @@ fn is_dns_name(name: &str) -> bool {
         && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-.".contains(&b))
         && !name.starts_with(['-', '.'])
         && !name.ends_with(['-', '.'])
+}
+
+/// Numbers and booleans among the annotations become the text they were meant as. Left out with its
+/// Ingress, an unquoted `limit-rps: 5` would leave its paths to a broader route without that limit.
+fn annotations_as_text(value: &mut Map<String, Value>) -> Vec<Note> {
+    let annotations =
+        value.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
+    let mut notes = Vec::new();
+    for (key, value) in annotations.and_then(Value::as_object_mut).into_iter().flatten() {
+        if !value.is_number() && !value.is_boolean() {
+            continue;
+        }
+        let text = value.to_string();
+        let mut field = "metadata.annotations".to_owned();
+        push_key(&mut field, key);
+        notes.push(Note {
+            code: Code::InvalidObject,
+            field,
+            message: format!("an annotation is text: `{text}` is read as \"{text}\""),
+            effect: Effect::None,
+        });
+        *value = Value::String(text);
+    }
+    notes
 }
 
 /// The object with its type. Notes the field of a wrong type, and every field that is not known.
