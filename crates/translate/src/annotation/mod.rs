@@ -114,14 +114,12 @@ impl Reader<'_> {
             let value = Value { key: key.clone(), text: value::normalise(text) };
             let Some(name) = name else {
                 // An API server lets capital letters through, and nobody reads such a name.
-                let reason = match without_prefix_of_any_case(key) {
-                    Some(name) => self.check_unknown(name, &value),
-                    None => {
-                        self.check_foreign(key);
-                        None
-                    }
-                };
-                closed = closed.or(reason);
+                if let Some(name) = without_prefix_of_any_case(key) {
+                    let reason = self.check_unknown(name, &value);
+                    closed = closed.or(reason);
+                } else {
+                    self.check_foreign(key);
+                }
                 continue;
             };
             if name == "canary" && value::flag(&value.text) == Some(true) {
