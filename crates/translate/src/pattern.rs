@@ -99,6 +99,23 @@ pub(crate) fn literal_elements(pattern: &str) -> &str {
     }
 }
 
+/// The text that begins everything a pattern matches: finer than [`literal_elements`], and may end
+/// in the middle of an element.
+pub(crate) fn literal_prefix(pattern: &str) -> &str {
+    let pattern = pattern.strip_prefix('^').unwrap_or(pattern);
+    if top_level_alternation(pattern) {
+        return "";
+    }
+    let end = pattern.find(|c| is_meta(c) || c == '.').unwrap_or(pattern.len());
+    let prefix = &pattern[..end];
+    // What may be repeated may also be absent.
+    if pattern[end..].starts_with(['?', '*', '{']) {
+        let last = prefix.char_indices().next_back().map_or(0, |(at, _)| at);
+        return &prefix[..last];
+    }
+    prefix
+}
+
 fn top_level_alternation(pattern: &str) -> bool {
     let mut depth = 0_usize;
     for c in pattern.chars() {
@@ -115,6 +132,15 @@ fn top_level_alternation(pattern: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_begins_every_match_is_found() {
+        assert_eq!(literal_prefix("/admin(?!x)"), "/admin");
+        assert_eq!(literal_prefix("/secret(["), "/secret");
+        assert_eq!(literal_prefix("^/ab?c"), "/a");
+        assert_eq!(literal_prefix("/a|/b(?!c)"), "");
+        assert_eq!(literal_prefix("/(?!api)"), "/");
+    }
 
     #[test]
     fn captures_are_counted() {

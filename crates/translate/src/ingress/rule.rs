@@ -119,8 +119,9 @@ impl Walk<'_> {
         }
     }
 
-    /// A pattern that cannot be compared leaves 503 at its literal elements. `false` when it has
-    /// none.
+    /// A pattern that cannot be compared leaves 503 where everything it matches begins: at its
+    /// literal elements, or at its literal text. `false` when it has neither, and nothing that
+    /// restricts access went with it.
     fn check_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
         let (code, message, help) = match self.leaves.pattern(&rule.path) {
             Pattern::Valid { .. } => return true,
@@ -129,10 +130,23 @@ impl Walk<'_> {
                 (Code::UnsupportedRegex, message, pattern::without_look_ahead(&rule.path))
             }
         };
-        let literal: Box<str> = pattern::literal_elements(&rule.path).into();
+        let elements = pattern::literal_elements(&rule.path);
+        let text = pattern::literal_prefix(&rule.path);
+        let (literal, is_regex): (Box<str>, bool) = if elements.len() > 1 {
+            (elements.into(), false)
+        } else if text.len() > 1 {
+            (text.into(), true)
+        } else if rule.closed.is_some() {
+            // Nobody can say what it was to close: so it closes what no other route names, and is
+            // tried before a `/`.
+            ("/.*".into(), true)
+        } else {
+            (elements.into(), false)
+        };
         let has_place = literal.len() > 1;
         let (effect, consequence) = if has_place {
-            (Effect::RouteResponds(503), format!("everything below `{literal}` answers 503"))
+            let place = if is_regex { "that begins with" } else { "below" };
+            (Effect::RouteResponds(503), format!("everything {place} `{literal}` answers 503"))
         } else {
             let others = "no literal element begins it, and the host's other routes answer";
             (Effect::RouteDropped, others.to_owned())
@@ -141,7 +155,7 @@ impl Walk<'_> {
         *rule = PathRule {
             path_type: PathType::ImplementationSpecific,
             path: literal,
-            is_regex: false,
+            is_regex,
             rewrite: None,
             action: Action::unavailable(code.id()),
             closed: rule.closed.take(),
