@@ -15,6 +15,9 @@ use socket2::SockRef;
 
 use crate::{Message, PATIENCE, read_message};
 
+/// How often a dying endpoint is asked whether it still accepts.
+const KILL_TRIES: usize = 200;
+
 /// A TCP endpoint with a script.
 pub struct Endpoint {
     address: SocketAddr,
@@ -98,8 +101,14 @@ impl Endpoint {
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
             let _ = stream.shutdown(Shutdown::Both);
         }
-        // Wakes the accepting thread, which then closes the listener.
-        let _ = TcpStream::connect_timeout(&self.address, Duration::from_millis(200));
+        // The first wakes the accepting thread, which then closes the listener; until it has, the
+        // kernel still takes connections, only to reset them.
+        for _ in 0..KILL_TRIES {
+            if TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).is_err() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 }
 
