@@ -107,7 +107,7 @@ impl Endpoint {
             if TcpStream::connect_timeout(&self.address, Duration::from_millis(200)).is_err() {
                 return;
             }
-            std::thread::sleep(Duration::from_millis(5));
+            thread::sleep(Duration::from_millis(5));
         }
     }
 }
