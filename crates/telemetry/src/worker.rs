@@ -187,7 +187,7 @@ impl WorkerMetrics {
     /// Hands over what has been logged since. To be called every 100 to 250 ms, and when idle.
     pub fn flush_tick(&self) {
         if let Some(batch) = &self.batch {
-            batch.borrow_mut().hand_over(&self.shard);
+            batch.borrow_mut().flush(&self.shard);
         }
     }
 }

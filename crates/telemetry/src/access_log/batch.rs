@@ -57,9 +57,15 @@ impl Batch {
         }
     }
 
+    /// Hands over what there is and has it written.
+    pub(crate) fn flush(&mut self, shard: &WorkerShard) {
+        self.hand_over(shard);
+        self.writer.wake();
+    }
+
     /// Counts what could not be handed over when the worker ends.
     pub(crate) fn give_up(&mut self, shard: &WorkerShard) {
-        self.hand_over(shard);
+        self.flush(shard);
         shard.log_dropped.add(self.records);
         self.records = 0;
         self.bytes = Vec::new();

@@ -1,4 +1,7 @@
 //! The thread that writes the access log, one write per batch.
+//!
+//! It sleeps until several batches wait or a worker's tick wakes it: on a busy core, waking a
+//! thread for each batch costs more than writing the batch.
 
 use std::fs::File;
 use std::io::{self, Write as _};
@@ -6,18 +9,21 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::thread;
+use std::thread::{self, Thread};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded};
 
 use super::{LogTarget, open};
 
 /// How many batches may wait. At it batches are dropped, so that at most about 2 MiB wait.
 const BATCHES_MAX: usize = 64;
 
+/// With this many batches waiting the writer is woken; with fewer, at the next tick.
+const BATCHES_WOKEN_FOR: usize = 8;
+
 /// How many empty buffers are kept for reuse; more are freed.
-const SPARES_MAX: usize = 8;
+const SPARES_MAX: usize = 2 * BATCHES_WOKEN_FOR;
 
 enum Message {
     Batch(Vec<u8>),
@@ -37,18 +43,50 @@ pub(crate) struct Writer {
 pub(crate) struct Handle {
     sender: Sender<Message>,
     spares: Receiver<Vec<u8>>,
+    /// Below the sender: the writer must look again after the last sender has gone.
+    writer: Sleeper,
+}
+
+/// The writer's thread, once there is one.
+#[derive(Clone, Debug)]
+struct Sleeper(Option<Thread>);
+
+impl Sleeper {
+    fn wake(&self) {
+        if let Some(thread) = &self.0 {
+            thread.unpark();
+        }
+    }
+}
+
+impl Drop for Sleeper {
+    fn drop(&mut self) {
+        self.wake();
+    }
 }
 
 impl Handle {
     /// Gives `batch` to the writer, or back when the writer is behind.
     pub(crate) fn send(&self, batch: Vec<u8>) -> Result<(), Vec<u8>> {
         match self.sender.try_send(Message::Batch(batch)) {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                if self.sender.len() >= BATCHES_WOKEN_FOR {
+                    self.writer.wake();
+                }
+                Ok(())
+            }
             Err(TrySendError::Full(message) | TrySendError::Disconnected(message)) => match message
             {
                 Message::Batch(batch) => Err(batch),
                 Message::Flush(_) | Message::Reopen => Err(Vec::new()),
             },
+        }
+    }
+
+    /// Has written what waits.
+    pub(crate) fn wake(&self) {
+        if !self.sender.is_empty() {
+            self.writer.wake();
         }
     }
 
@@ -67,12 +105,16 @@ impl Writer {
         let mut sink = Sink::new(target, Arc::clone(&failures));
         let thread = thread::Builder::new().name("access-log".into());
         let started = thread.spawn(move || write_all(&messages, &spare_sender, &mut sink));
-        if let Err(error) = started {
-            // Without the thread every batch is dropped, and counted as such.
-            tracing::error!(%error, "the access log cannot be written: no thread");
-            failures.fetch_add(1, Ordering::Relaxed);
-        }
-        Self { handle: Handle { sender, spares }, failures }
+        let writer = match started {
+            Ok(started) => Some(started.thread().clone()),
+            Err(error) => {
+                // Without the thread every batch is dropped, and counted as such.
+                tracing::error!(%error, "the access log cannot be written: no thread");
+                failures.fetch_add(1, Ordering::Relaxed);
+                None
+            }
+        };
+        Self { handle: Handle { sender, spares, writer: Sleeper(writer) }, failures }
     }
 
     pub(crate) fn handle(&self) -> Handle {
@@ -87,30 +129,41 @@ impl Writer {
     pub(crate) fn flush(&self, timeout: Duration) -> bool {
         let (done, written) = bounded(1);
         let started = std::time::Instant::now();
-        self.handle.sender.send_timeout(Message::Flush(done), timeout).is_ok()
+        self.send(Message::Flush(done), timeout)
             && written.recv_timeout(timeout.saturating_sub(started.elapsed())).is_ok()
     }
 
     /// Has the file opened anew; forgotten when the writer is behind by a full channel.
     pub(crate) fn reopen(&self) {
-        if self.handle.sender.send_timeout(Message::Reopen, Duration::from_secs(1)).is_err() {
+        if !self.send(Message::Reopen, Duration::from_secs(1)) {
             tracing::warn!("the access log was not opened anew: its writer is behind");
         }
+    }
+
+    /// Waits for room, then has the message seen to at once.
+    fn send(&self, message: Message, timeout: Duration) -> bool {
+        self.handle.writer.wake();
+        let sent = self.handle.sender.send_timeout(message, timeout).is_ok();
+        self.handle.writer.wake();
+        sent
     }
 }
 
 fn write_all(messages: &Receiver<Message>, spares: &Sender<Vec<u8>>, sink: &mut Sink) {
-    for message in messages {
-        match message {
-            Message::Batch(mut batch) => {
+    loop {
+        match messages.try_recv() {
+            Ok(Message::Batch(mut batch)) => {
                 sink.write(&batch);
                 batch.clear();
                 // Full: there are buffers enough.
                 let _ = spares.try_send(batch);
             }
             // Whoever asked may have stopped waiting.
-            Message::Flush(done) => drop(done.try_send(())),
-            Message::Reopen => sink.reopen(),
+            Ok(Message::Flush(done)) => drop(done.try_send(())),
+            Ok(Message::Reopen) => sink.reopen(),
+            // A wake between the look and the sleep ends the sleep at once.
+            Err(TryRecvError::Empty) => thread::park(),
+            Err(TryRecvError::Disconnected) => return,
         }
     }
 }
