@@ -36,10 +36,6 @@ pub(crate) struct Work {
     pub(crate) input: Input,
     /// Its head.
     pub(crate) head: RequestHead,
-    /// Heads that are written.
-    pub(crate) out: Vec<u8>,
-    /// Lines that are added to a head.
-    pub(crate) add: Vec<u8>,
     /// For decisions.
     pub(crate) decide: Scratch,
     /// The `X-Request-ID` that is passed on.
@@ -50,10 +46,18 @@ impl Work {
     /// Makes it fit for another exchange; false when it should be freed.
     pub(crate) fn reset(&mut self) -> bool {
         self.head.clear();
-        self.out.clear();
-        self.add.clear();
-        self.input.reset() && self.out.capacity() <= 64 * 1024
+        self.input.reset()
     }
+}
+
+/// Where heads are put together: one per worker, used between two waits only, so that it stays in
+/// the processor's cache whatever the number of exchanges.
+#[derive(Debug, Default)]
+pub(crate) struct Pen {
+    /// What is written: a head, and what of a body is small enough to stand behind it.
+    pub(crate) out: Vec<u8>,
+    /// Lines that are added to a head.
+    pub(crate) add: Vec<u8>,
 }
 
 /// Some payload, and where it lies.

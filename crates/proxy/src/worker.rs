@@ -20,7 +20,7 @@ use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
 use crate::downstream::accept;
-use crate::exchange::Work;
+use crate::exchange::{Pen, Work};
 use crate::publish::{Phase, Published};
 use crate::settings::ProxySettings;
 use crate::snapshot::{ListenerFacts, Snapshot};
@@ -127,6 +127,7 @@ pub(crate) struct Worker {
     pub(crate) watches: Rc<Watches>,
     pub(crate) pools: Pools,
     pub(crate) scratch: RefCell<Box<[u8]>>,
+    pub(crate) pen: RefCell<Pen>,
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) date: RefCell<HttpDate>,
     work: RefCell<Vec<Box<Work>>>,
@@ -159,6 +160,7 @@ impl Worker {
             watches: Rc::default(),
             pools: Pools::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
+            pen: RefCell::default(),
             rng: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new(HttpDate::now()),
             work: RefCell::default(),

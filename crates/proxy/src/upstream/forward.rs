@@ -11,7 +11,9 @@ use wire::{BodyLength, Known, Method, RequestEdits, write_request};
 use crate::downstream::client::{Identity, REPLACED};
 use crate::downstream::{Begin, Downstream};
 use crate::error::ProxyError;
-use crate::exchange::{BodySource, Exchange, Patience, Piece, Place, Relay, UpstreamOutcome, Work};
+use crate::exchange::{
+    BodySource, Exchange, Patience, Pen, Piece, Place, Relay, UpstreamOutcome, Work,
+};
 use crate::snapshot::{CompiledRoute, CompiledUpstream};
 use crate::upstream::connect::{connect, unless_expired};
 use crate::upstream::load_balancing::{Pick, Picked};
@@ -260,12 +262,13 @@ impl Attempt<'_> {
         let Exchange { down, client, .. } = exchange;
         let ends = first.as_ref().is_some_and(|piece| piece.ended);
         poll_fn(|cx| {
+            let pen = &mut *self.worker.pen.borrow_mut();
             let sent = match up {
                 UpstreamStream::Http1(stream) => {
                     let upgrade = wants_upgrade(down);
                     let body = request_framing(down.work().head.body);
                     let key = websocket_key(self.worker, down);
-                    self.write_head(client, down.work_mut(), body, upgrade, key.as_deref());
+                    self.write_head(pen, client, down.work(), body, upgrade, key.as_deref());
                     let data = match &first {
                         Some(Piece { place: Place::Own(start), len, .. }) => {
                             down.own().slice(*start, *len)
@@ -273,11 +276,11 @@ impl Attempt<'_> {
                         Some(Piece { place: Place::Scratch | Place::Shared(_), .. }) | None => &[],
                     };
                     let end = ends.then(|| down.trailers());
-                    stream.send_head(cx, &down.work().out, data, end)
+                    stream.send_head(cx, &pen.out, data, end)
                 }
                 UpstreamStream::Http2(stream) => {
                     let body = down.work().head.body;
-                    self.write_head(client, down.work_mut(), body, false, None);
+                    self.write_head(pen, client, down.work(), body, false, None);
                     let ended = !down.has_body();
                     let data = match &first {
                         Some(Piece { place: Place::Own(start), len, .. }) => {
@@ -287,7 +290,7 @@ impl Attempt<'_> {
                     };
                     let end = ends.then(|| down.trailers());
                     let scheme = self.upstream.spec.protocol.is_tls();
-                    stream.send_head(&down.work().out, scheme, ended, data, end)
+                    stream.send_head(&pen.out, scheme, ended, data, end)
                 }
             };
             Poll::Ready(sent)
@@ -300,16 +303,18 @@ impl Attempt<'_> {
         Ok(())
     }
 
-    /// The head as the endpoint gets it, into `work.out`.
+    /// The head as the endpoint gets it, into the pen's `out`.
     fn write_head(
         &self,
+        pen: &mut Pen,
         client: &crate::downstream::client::ClientFacts,
-        work: &mut Work,
+        work: &Work,
         body: BodyLength,
         upgrade: bool,
         websocket_key: Option<&str>,
     ) {
-        let Work { input, head, out, add, decide, request_id, .. } = work;
+        let Work { input, head, decide, request_id } = work;
+        let Pen { out, add } = pen;
         let bytes = input.filled();
         add.clear();
         client.write_forwarded(add, head, bytes, self.identity, request_id);

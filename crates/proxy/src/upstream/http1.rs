@@ -40,6 +40,8 @@ pub(crate) struct Stream {
     worker: Rc<Worker>,
     /// Present until the stream ends.
     transport: Option<Transport>,
+    /// Taken when the answer's first byte can be read: while many wait for their endpoints, the
+    /// answers that come pass through the same few buffers, which stay in the processor's cache.
     work: Option<Box<ResponseWork>>,
     in_flight: InFlight,
     out: Outgoing,
@@ -71,7 +73,7 @@ impl Stream {
         Self {
             worker: worker.clone(),
             transport: Some(transport),
-            work: Some(worker.take_response_work()),
+            work: None,
             in_flight,
             out: Outgoing::default(),
             frame: Vec::new(),
@@ -89,7 +91,7 @@ impl Stream {
     }
 
     fn work(&self) -> &ResponseWork {
-        self.work.as_ref().expect("a stream has its buffers until it is dropped")
+        self.work.as_ref().expect("an answer is looked at when its head has been read")
     }
 
     /// Sends the request's head with what there is of its body.
@@ -120,17 +122,18 @@ impl Stream {
     }
 
     pub(crate) fn poll_head(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        let limits = &self.worker.settings.limits;
+        let Self { worker, transport, work, method, body, heard, answered, .. } = self;
+        let limits = &worker.settings.limits;
         let head_limits = HeadLimits {
             bytes_max: limits.response_head_bytes_max,
             fields_max: limits.response_fields_max,
             target_bytes_max: 0,
         };
-        let Self { transport, work, method, body, heard, answered, .. } = self;
-        let (Some(transport), Some(work)) = (transport, work) else {
+        let Some(transport) = transport else {
             return Poll::Ready(Err(ProxyError::UpstreamClosed));
         };
-        let ResponseWork { input, head } = &mut **work;
+        let ResponseWork { input, head } =
+            &mut **work.get_or_insert_with(|| worker.take_response_work());
         if head.status != 0 && !*answered {
             // An informational head was taken: the next one follows it.
             input.pos = head.bytes;
@@ -152,7 +155,15 @@ impl Stream {
                 }
             }
             let max = limits.response_head_bytes_max + 1;
-            match ready!(input.poll_fill(cx, transport, max)) {
+            let Poll::Ready(filled) = input.poll_fill(cx, transport, max) else {
+                if input.end == 0
+                    && let Some(unused) = work.take()
+                {
+                    worker.give_response_work(unused);
+                }
+                return Poll::Pending;
+            };
+            match filled {
                 Ok(0) => {
                     let malformed = input.end > 0;
                     return Poll::Ready(Err(if malformed {
@@ -203,7 +214,7 @@ impl Stream {
 
     /// Whether the connection is fit for another request.
     fn is_reusable(&self) -> bool {
-        let work = self.work();
+        let Some(work) = &self.work else { return false };
         self.answered
             && !self.tunnel
             && !self.failed

@@ -215,7 +215,7 @@ impl Stream {
             body: None,
             body_ended: false,
             trailers: Vec::new(),
-            work: Some(worker.take_response_work()),
+            work: None,
             refused: false,
             is_head: false,
             _in_flight: in_flight,
@@ -236,7 +236,7 @@ impl Stream {
     }
 
     fn work(&self) -> &ResponseWork {
-        self.work.as_ref().expect("a stream has its buffers until it is dropped")
+        self.work.as_ref().expect("an answer is looked at when its head has been read")
     }
 
     /// Sends the request. `text` is its head as HTTP/1 text, which was written here.
@@ -313,7 +313,8 @@ impl Stream {
             fields_max: limits.response_fields_max,
             target_bytes_max: 0,
         };
-        let Some(work) = &mut self.work else { return Err(ProxyError::UpstreamClosed) };
+        let Self { worker, work, .. } = self;
+        let work = work.get_or_insert_with(|| worker.take_response_work());
         let ResponseWork { input, head } = &mut **work;
         let status = parts.status.as_u16();
         let fields = fields_of_map(&parts.headers);

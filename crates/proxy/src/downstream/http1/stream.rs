@@ -12,7 +12,7 @@ use crate::answer::{Answer, phrase};
 use crate::buffer::{Input, JOIN_BYTES};
 use crate::downstream::Begin;
 use crate::error::ProxyError;
-use crate::exchange::{BodySink, BodySource, Piece, Place, Work};
+use crate::exchange::{BodySink, BodySource, Pen, Piece, Place, Work};
 use crate::publish::Phase;
 use crate::worker::Worker;
 
@@ -26,6 +26,7 @@ enum Framing {
 
 /// One request and its response on a connection.
 pub(crate) struct Stream<'c> {
+    worker: &'c Worker,
     connection: &'c mut Connection,
     work: &'c mut Work,
     body: BodyDecoder,
@@ -42,7 +43,11 @@ pub(crate) struct Stream<'c> {
 }
 
 impl<'c> Stream<'c> {
-    pub(super) fn new(worker: &Worker, connection: &'c mut Connection, work: &'c mut Work) -> Self {
+    pub(super) fn new(
+        worker: &'c Worker,
+        connection: &'c mut Connection,
+        work: &'c mut Work,
+    ) -> Self {
         let limits = &worker.settings.limits;
         let keep_alive = work.head.keep_alive
             && connection.requests < limits.requests_per_connection_max
@@ -56,6 +61,7 @@ impl<'c> Stream<'c> {
             failed: false,
             head_bytes: 0,
             tunnel: false,
+            worker,
             connection,
             work,
         }
@@ -144,10 +150,35 @@ impl<'c> Stream<'c> {
         Ok((len > 0 || ended).then_some(Piece { place: Place::Own(start), len, ended }))
     }
 
-    fn send(&mut self, cx: &mut Context<'_>) -> Result<(), ProxyError> {
-        let Self { connection, work, .. } = self;
-        let sent = connection.out.send(cx, &mut connection.transport, &[&work.out]);
-        sent.map_err(ProxyError::ClientIo)
+    fn send(&mut self, cx: &mut Context<'_>, bytes: &[u8]) -> Result<(), ProxyError> {
+        let Connection { out, transport, .. } = &mut *self.connection;
+        out.send(cx, transport, &[bytes]).map_err(ProxyError::ClientIo)
+    }
+
+    /// Sends a head that no body follows for now.
+    fn send_head(
+        &mut self,
+        cx: &mut Context<'_>,
+        head: &ResponseHead,
+        bytes: &[u8],
+        upgrade: bool,
+    ) -> Result<(), ProxyError> {
+        let out = &mut self.worker.pen.borrow_mut().out;
+        out.clear();
+        write_response(
+            out,
+            bytes,
+            head,
+            &ResponseEdits {
+                drop: KnownSet::EMPTY,
+                add: b"",
+                body: BodyLength::None,
+                version: Version::Http11,
+                keep_alive: true,
+                upgrade,
+            },
+        );
+        self.send(cx, out)
     }
 
     pub(crate) fn inform(
@@ -159,21 +190,7 @@ impl<'c> Stream<'c> {
         if self.work.head.version == Version::Http10 {
             return Ok(());
         }
-        self.work.out.clear();
-        write_response(
-            &mut self.work.out,
-            bytes,
-            head,
-            &ResponseEdits {
-                drop: KnownSet::EMPTY,
-                add: b"",
-                body: BodyLength::None,
-                version: Version::Http11,
-                keep_alive: true,
-                upgrade: false,
-            },
-        );
-        self.send(cx)
+        self.send_head(cx, head, bytes, false)
     }
 
     pub(crate) fn begin_tunnel(
@@ -182,25 +199,11 @@ impl<'c> Stream<'c> {
         head: &ResponseHead,
         bytes: &[u8],
     ) -> Result<(), ProxyError> {
-        self.work.out.clear();
-        write_response(
-            &mut self.work.out,
-            bytes,
-            head,
-            &ResponseEdits {
-                drop: KnownSet::EMPTY,
-                add: b"",
-                body: BodyLength::None,
-                version: Version::Http11,
-                keep_alive: true,
-                upgrade: true,
-            },
-        );
         self.begun = true;
         self.tunnel = true;
         self.framing = Framing::Plain;
         self.body = BodyDecoder::new(BodyLength::UntilClose, 0);
-        self.send(cx)
+        self.send_head(cx, head, bytes, true)
     }
 
     /// Ends politely from now on, where the process or the connection's age asks for it.
@@ -242,16 +245,15 @@ impl<'c> Stream<'c> {
             && head.version == Version::Http11
             && framing == Framing::Plain
             && begin.is_contiguous;
-        let Self { connection, work, .. } = self;
-        let Connection { out: outgoing, transport, .. } = &mut **connection;
         if as_is {
             // The payload lies behind its head, just as it was read.
             let whole = &begin.bytes[..head.bytes + begin.first.len()];
             debug_assert_eq!(&whole[head.bytes..], begin.first);
             self.head_bytes = head.bytes;
-            return outgoing.send(cx, transport, &[whole]).map_err(ProxyError::ClientIo);
+            return self.send(cx, whole);
         }
-        let Work { out, add, .. } = &mut **work;
+        let pen = &mut *worker.pen.borrow_mut();
+        let Pen { out, add } = pen;
         add.clear();
         if !has_date {
             add.extend_from_slice(worker.date.borrow().line());
@@ -275,8 +277,8 @@ impl<'c> Stream<'c> {
                 upgrade: false,
             },
         );
-        self.head_bytes = self.work.out.len();
-        self.write_framed(cx, begin.first, begin.end)
+        self.head_bytes = out.len();
+        self.write_framed(cx, pen, begin.first, begin.end)
     }
 
     /// Bytes of the response head that was sent.
@@ -284,16 +286,17 @@ impl<'c> Stream<'c> {
         self.head_bytes as u64
     }
 
-    /// Writes `work.out` (a head, or nothing) and a piece of the body behind it.
+    /// Writes the pen's `out` (a head, or nothing) and a piece of the body behind it.
     fn write_framed(
         &mut self,
         cx: &mut Context<'_>,
+        pen: &mut Pen,
         data: &[u8],
         end: Option<&[u8]>,
     ) -> Result<(), ProxyError> {
-        let Self { connection, work, framing, .. } = self;
+        let Self { connection, framing, .. } = self;
         let Connection { out: outgoing, transport, .. } = &mut **connection;
-        let Work { out, add, .. } = &mut **work;
+        let Pen { out, add } = pen;
         let sent = match framing {
             Framing::Plain if !out.is_empty() && data.len() <= JOIN_BYTES => {
                 out.extend_from_slice(data);
@@ -332,7 +335,7 @@ impl<'c> Stream<'c> {
         let is_head = self.work.head.method == Method::Head;
         let asked = self.work.head.version == Version::Http10;
         let body = answer.body();
-        let out = &mut self.work.out;
+        let out = &mut worker.pen.borrow_mut().out;
         out.clear();
         let connection = match (self.keep_alive, asked) {
             (true, true) => "Connection: keep-alive\r\n",
@@ -361,7 +364,7 @@ impl<'c> Stream<'c> {
         }
         self.begun = true;
         self.framing = Framing::Plain;
-        self.send(cx)
+        self.send(cx, out)
     }
 
     pub(crate) fn reset(&mut self, _: &ProxyError) {
@@ -482,8 +485,9 @@ impl BodySink for Stream<'_> {
         data: &[u8],
         end: Option<&[u8]>,
     ) -> Result<(), ProxyError> {
-        self.work.out.clear();
-        self.write_framed(cx, data, end)
+        let pen = &mut *self.worker.pen.borrow_mut();
+        pen.out.clear();
+        self.write_framed(cx, pen, data, end)
     }
 
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
