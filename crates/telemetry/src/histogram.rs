@@ -20,9 +20,10 @@ pub(crate) const BOUNDS_SECONDS: [&str; 16] = [
 
 /// One worker's share of a histogram.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub(crate) struct Histogram {
-    buckets: [Cell; BOUNDS_US.len() + 1],
     sum_us: Cell,
+    buckets: [Cell; BOUNDS_US.len() + 1],
 }
 
 impl Histogram {

@@ -30,14 +30,15 @@ pub struct RouteMetrics {
     gone: Arc<AtomicUsize>,
 }
 
-/// One worker's share. Aligned, so that two workers never write one cache line pair.
+/// One worker's share. Aligned, so that two workers never write one cache line pair; what nearly
+/// every request writes lies within the first pair.
 #[derive(Debug, Default)]
-#[repr(align(128))]
+#[repr(C, align(128))]
 pub(crate) struct RouteShard {
     pub(crate) by_class: [Cell; CODE_CLASSES],
-    pub(crate) duration: Histogram,
     pub(crate) bytes_in: Cell,
     pub(crate) bytes_out: Cell,
+    pub(crate) duration: Histogram,
 }
 
 /// What one Ingress counted over all workers.

@@ -163,40 +163,65 @@ known_fields! {
 
 /// The longest treated name.
 const NAME_LENGTH_MAX: usize = 25;
-/// How many treated names share one length, at most.
-const SAME_LENGTH_MAX: usize = 8;
 
-/// The treated names by their length; unused places hold [`Known::Other`].
-const BY_LENGTH: [[Known; SAME_LENGTH_MAX]; NAME_LENGTH_MAX + 1] = {
-    let mut table = [[Known::Other; SAME_LENGTH_MAX]; NAME_LENGTH_MAX + 1];
+/// Places of the table of names: so many that a multiplier without collisions is soon found.
+const PLACES: usize = 512;
+
+/// The treated names by [`place`]; unused places hold [`Known::Other`].
+static BY_PLACE: [Known; PLACES] = table(MULTIPLIER);
+
+/// The first odd multiplier by which no two names share a place: a name is found by one comparison.
+const MULTIPLIER: u32 = {
+    let mut multiplier = 0x9e37_79b1_u32;
+    while !tells_apart(multiplier) {
+        multiplier = multiplier.wrapping_add(2);
+    }
+    multiplier
+};
+
+/// Where a name stands, by its length and the bytes that tell names of one length apart, whatever
+/// their case.
+const fn place(name: &[u8], multiplier: u32) -> usize {
+    let length = name.len();
+    if length == 0 {
+        return 0;
+    }
+    let fourth_last = name[length.saturating_sub(4)];
+    let bytes = [length as u8, name[0] | 0x20, name[length - 1] | 0x20, fourth_last | 0x20];
+    (u32::from_le_bytes(bytes).wrapping_mul(multiplier) >> 23) as usize % PLACES
+}
+
+const fn table(multiplier: u32) -> [Known; PLACES] {
+    let mut table = [Known::Other; PLACES];
     let mut index = 0;
     while index < Known::ALL.len() {
         let known = Known::ALL[index];
-        let row = known.name().len();
-        let mut place = 0;
-        while !matches!(table[row][place], Known::Other) {
-            place += 1;
-        }
-        table[row][place] = known;
+        table[place(known.name().as_bytes(), multiplier)] = known;
         index += 1;
     }
     table
-};
+}
+
+const fn tells_apart(multiplier: u32) -> bool {
+    let mut taken = [false; PLACES];
+    let mut index = 0;
+    while index < Known::ALL.len() {
+        let place = place(Known::ALL[index].name().as_bytes(), multiplier);
+        if taken[place] {
+            return false;
+        }
+        taken[place] = true;
+        index += 1;
+    }
+    true
+}
 
 impl Known {
     /// Which field a name is, whatever its case.
     #[must_use]
     pub fn of(name: &[u8]) -> Self {
-        let Some(row) = BY_LENGTH.get(name.len()) else { return Known::Other };
-        let Some(last) = name.last().map(u8::to_ascii_lowercase) else { return Known::Other };
-        for known in row {
-            let candidate = known.name().as_bytes();
-            // The last byte tells nearly all names of one length apart.
-            if candidate.last() == Some(&last) && candidate.eq_ignore_ascii_case(name) {
-                return *known;
-            }
-        }
-        Known::Other
+        let known = BY_PLACE[place(name, MULTIPLIER)];
+        if known.name().as_bytes().eq_ignore_ascii_case(name) { known } else { Known::Other }
     }
 
     /// Which field a name would be if each `_` were `-`.

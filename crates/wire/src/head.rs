@@ -122,8 +122,8 @@ pub(crate) fn collect(
             previous.line.end = name.start;
         }
         let known = Known::of(header.name.as_bytes());
-        let underscore =
-            known == Known::Other && memchr::memchr(b'_', header.name.as_bytes()).is_some();
+        // Names are short: a plain loop is over before a vector one has begun.
+        let underscore = known == Known::Other && header.name.bytes().any(|byte| byte == b'_');
         let shadows =
             underscore && KnownSet::GUARDED.contains(Known::of_folded(header.name.as_bytes()));
         if facts.seen.contains(known) {
