@@ -9,8 +9,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use h2::SendStream;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use wire::Known;
 
 use crate::transport::Transport;
 
@@ -185,6 +187,27 @@ pub(crate) fn send_piece(
         send.send_trailers(trailers)?;
     }
     Ok(())
+}
+
+/// The name of a field; the most usual ones need not be read again.
+pub(crate) fn name_of(known: Known, text: &[u8]) -> Option<HeaderName> {
+    Some(match known {
+        Known::Date => header::DATE,
+        Known::Server => header::SERVER,
+        Known::ContentType => header::CONTENT_TYPE,
+        Known::ContentLength => header::CONTENT_LENGTH,
+        Known::ContentEncoding => header::CONTENT_ENCODING,
+        Known::CacheControl => header::CACHE_CONTROL,
+        Known::Vary => header::VARY,
+        Known::SetCookie => header::SET_COOKIE,
+        Known::Location => header::LOCATION,
+        Known::Cookie => header::COOKIE,
+        Known::Accept => header::ACCEPT,
+        Known::AcceptEncoding => header::ACCEPT_ENCODING,
+        Known::UserAgent => header::USER_AGENT,
+        Known::Authorization => header::AUTHORIZATION,
+        _ => return HeaderName::from_bytes(text).ok(),
+    })
 }
 
 /// `Name: value` lines as a map; what is no field is left out.

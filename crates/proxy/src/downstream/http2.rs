@@ -223,10 +223,12 @@ async fn stream(
         started,
         outcome: Outcome::default(),
     };
+    // Boxed: the library moves the future of a task several times over.
     match built {
-        Ok(()) => handle::handle(&worker, &mut exchange).await,
+        Ok(()) => Box::pin(handle::handle(&worker, &mut exchange)).await,
         Err(refusal) => {
-            handle::refuse(&worker, &mut exchange, &ProxyError::Refused(refusal)).await;
+            let error = ProxyError::Refused(refusal);
+            Box::pin(handle::refuse(&worker, &mut exchange, &error)).await;
         }
     }
     shared.active.set(shared.active.get().saturating_sub(1));

@@ -11,14 +11,16 @@ use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderValue, Request};
 use telemetry::Counter;
 use wire::{BodyLength, HeadLimits, Known, KnownSet, ResponseHead, build_response};
 
 use crate::buffer::Input;
 use crate::error::ProxyError;
 use crate::exchange::{BodySink, BodySource, Piece, Place};
-use crate::http2::{Gathering, fields_of, fields_of_map, map_to_lines, poll_room, send_piece};
+use crate::http2::{
+    Gathering, fields_of, fields_of_map, map_to_lines, name_of, poll_room, send_piece,
+};
 use crate::registry::ConnectionIdentity;
 use crate::upstream::connect::connect;
 use crate::upstream::http1::ResponseWork;
@@ -362,7 +364,7 @@ fn request_of(text: &[u8], is_tls: bool, fallback_authority: &str) -> Option<Req
         if OTHERWISE_SAID.contains(known) {
             continue;
         }
-        let name = HeaderName::from_bytes(name).ok()?;
+        let name = name_of(known, name)?;
         request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
     }
     let mut uri = http::uri::Parts::default();

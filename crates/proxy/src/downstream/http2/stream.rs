@@ -6,7 +6,7 @@ use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, SERVER};
-use http::{HeaderName, HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response, StatusCode};
 use wire::{BodyLength, Known, KnownSet, Method, ResponseHead};
 
 use crate::answer::Answer;
@@ -14,7 +14,7 @@ use crate::buffer::Input;
 use crate::downstream::Begin;
 use crate::error::ProxyError;
 use crate::exchange::{BodySink, BodySource, Piece, Place, Work};
-use crate::http2::{map_to_lines, poll_room, send_piece};
+use crate::http2::{map_to_lines, name_of, poll_room, send_piece};
 use crate::worker::Worker;
 
 /// One request and its response on a stream.
@@ -244,16 +244,18 @@ fn response_of(head: &ResponseHead, bytes: &[u8], drop: KnownSet) -> Response<()
     let drop = drop.union(KnownSet::HOP_BY_HOP);
     let fields = response.headers_mut();
     fields.reserve(head.fields.len() + 2);
+    // One copy for all values.
+    let shared = Bytes::copy_from_slice(&bytes[..head.bytes]);
     for field in &head.fields {
         let length_is_void = field.known == Known::ContentLength
             && matches!(head.body, BodyLength::Chunked | BodyLength::UntilClose);
         if field.nominated || drop.contains(field.known) || length_is_void {
             continue;
         }
-        if let (Ok(name), Ok(value)) = (
-            HeaderName::from_bytes(field.name.of(bytes)),
-            HeaderValue::from_bytes(field.value.of(bytes)),
-        ) {
+        let value = shared.slice(field.value.start as usize..field.value.end as usize);
+        if let (Some(name), Ok(value)) =
+            (name_of(field.known, field.name.of(bytes)), HeaderValue::from_maybe_shared(value))
+        {
             fields.append(name, value);
         }
     }
