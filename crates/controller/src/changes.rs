@@ -1,7 +1,6 @@
 //! What differs between two Models, in the numbers that an operator asks for first.
 
 use std::fmt;
-use std::sync::Arc;
 
 use model::{Model, PathMatch, Route, VirtualHost};
 
@@ -20,7 +19,7 @@ impl RouteChanges {
         for (name, host) in &new.hosts {
             match old.hosts.get(name) {
                 None => changes.added += host.routes.len(),
-                Some(before) if Arc::ptr_eq(before, host) => {}
+                Some(before) if before == host => {}
                 Some(before) => changes.compare(before, host),
             }
         }
@@ -60,7 +59,7 @@ pub(crate) fn route_count(model: &Model) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use model::{Action, Hostname, Miss, ObjectRef, PathForm, PathKind, Provenance};
+    use model::{Action, Hostname, Miss, ObjectRef, PathForm, PathKind, Provenance, Sealed};
 
     use super::*;
 
@@ -82,7 +81,7 @@ mod tests {
                 routes: routes.iter().map(route).collect(),
                 provenance: provenance.clone(),
             };
-            (hostname, Arc::new(host))
+            (hostname, Sealed::new(host))
         };
         Model { hosts: hosts.iter().map(host).collect(), ..Model::default() }
     }

@@ -1,19 +1,40 @@
-//! The name of one configuration: a hash of the Model's encoding.
+//! The name of one configuration: a hash over the encodings of the Model's parts.
 
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The first eight bytes of a SHA-256 over the Model's encoding; shown as 16 hex digits.
+use crate::{ENCODING_VERSION, Model};
+
+/// The first eight bytes of a SHA-256 over the Model; shown as 16 hex digits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Generation(u64);
 
 impl Generation {
-    /// The generation of an encoded Model.
+    /// The generation of a Model: a hash over the digests of its hosts and upstreams, which were
+    /// taken when these were made, and the JSON of all else. Each part is preceded by its length.
+    ///
+    /// # Panics
+    /// Never: every type of the Model has a JSON form.
     #[must_use]
-    pub fn of(encoding: &[u8]) -> Self {
-        let digest = Sha256::digest(encoding);
+    pub(crate) fn of(model: &Model) -> Self {
+        let Model { listeners, hosts, upstreams, certificates, sni, default_certificate } = model;
+        let rest = (listeners, certificates, sni, default_certificate);
+        let rest = serde_json::to_vec(&rest).expect("the Model has no value without a JSON form");
+        let mut hash = Sha256::new_with_prefix(ENCODING_VERSION.to_be_bytes());
+        let add_length = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_be_bytes());
+        add_length(&mut hash, rest.len());
+        hash.update(rest);
+        add_length(&mut hash, hosts.len());
+        for host in hosts.values() {
+            hash.update(host.digest());
+        }
+        add_length(&mut hash, upstreams.len());
+        for upstream in upstreams.values() {
+            hash.update(upstream.digest());
+        }
+        let digest = hash.finalize();
         let mut first = [0; 8];
         first.copy_from_slice(&digest[..8]);
         Self(u64::from_be_bytes(first))

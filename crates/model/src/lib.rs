@@ -25,6 +25,7 @@ mod matching;
 pub mod policy;
 mod provenance;
 mod route;
+mod sealed;
 mod upstream;
 mod virtual_host;
 
@@ -39,13 +40,13 @@ pub use listener::{Listener, ListenerId, ListenerProtocol};
 pub use matching::{PathKind, PathMatch};
 pub use provenance::{FieldPath, ObjectRef, Provenance};
 pub use route::{ClosedReason, Route, RoutePolicy};
+pub use sealed::Sealed;
 pub use upstream::{
     Affinity, ExternalName, LoadBalancing, Upstream, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 pub use virtual_host::{Miss, PathForm, VirtualHost};
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -60,9 +61,9 @@ pub struct Model {
     /// Where traffic comes in. Every virtual host is served on every HTTP and HTTPS listener.
     pub listeners: Vec<Listener>,
     /// The virtual hosts by hostname; [`Hostname::Any`] holds host-less rules and global defaults.
-    pub hosts: BTreeMap<Hostname, Arc<VirtualHost>>,
+    pub hosts: BTreeMap<Hostname, Sealed<VirtualHost>>,
     /// How to speak to each set of endpoints.
-    pub upstreams: BTreeMap<UpstreamId, Arc<Upstream>>,
+    pub upstreams: BTreeMap<UpstreamId, Sealed<Upstream>>,
     /// Server certificates, by digest of chain and key.
     pub certificates: BTreeMap<CertificateId, Certificate>,
     /// Which certificate a server name gets. Names absent here get the default certificate.
@@ -95,9 +96,9 @@ impl Model {
         serde_json::from_slice(body).map_err(|error| error.to_string())
     }
 
-    /// The hash of [`Model::encode`]: equal in every replica and after a restart.
+    /// The hash over the encodings of all parts: equal in every replica and after a restart.
     #[must_use]
     pub fn generation(&self) -> Generation {
-        Generation::of(&self.encode())
+        Generation::of(self)
     }
 }

@@ -1,11 +1,9 @@
 //! Serves one route to one endpoint: `serve LISTEN ENDPOINT`. For profiling the engine alone.
 
-use std::sync::Arc;
-
 use model::{
     Action, Endpoint, EndpointTable, Hostname, KeyMaterial, Listener, ListenerProtocol, Miss,
-    Model, ObjectRef, PathForm, PathKind, PathMatch, Provenance, Route, RoutePolicy, Upstream,
-    UpstreamId, UpstreamProtocol, VirtualHost,
+    Model, ObjectRef, PathForm, PathKind, PathMatch, Provenance, Route, RoutePolicy, Sealed,
+    Upstream, UpstreamId, UpstreamProtocol, VirtualHost,
 };
 
 fn main() {
@@ -37,7 +35,7 @@ fn main() {
         }];
         model.hosts.insert(
             hostname.clone(),
-            Arc::new(VirtualHost {
+            Sealed::new(VirtualHost {
                 hostname,
                 path_form: PathForm::Canonical,
                 miss: Miss::FallThrough,
@@ -49,7 +47,7 @@ fn main() {
     }
     model.upstreams.insert(
         id.clone(),
-        Arc::new(Upstream {
+        Sealed::new(Upstream {
             id: id.clone(),
             protocol: UpstreamProtocol::Http,
             tls: None,

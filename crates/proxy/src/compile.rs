@@ -39,7 +39,7 @@ pub(crate) fn compile(model: &Model, inputs: &Inputs<'_>, registry: &mut Registr
         let known = inputs
             .previous
             .and_then(|previous| previous.blocks.get(hostname))
-            .filter(|(before, _)| Arc::ptr_eq(before, host) || before == host)
+            .filter(|(before, _)| before == host)
             .filter(|_| routes.has_slots(host));
         let table = match known {
             Some((_, table)) => table.clone(),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use model::policy::HttpsRedirect;
 use model::{
     Affinity, EndpointTable, Generation, Hostname, Listener, ListenerId, ListenerProtocol,
-    LoadBalancing, Model, Redirect, Upstream,
+    LoadBalancing, Model, Redirect, Sealed, Upstream,
 };
 use routing::{HostTable, RouteTable};
 use telemetry::RouteMetrics;
@@ -32,7 +32,7 @@ pub struct Snapshot {
 /// The compiled host blocks with the virtual hosts they came from, for reuse by the next compile.
 pub(crate) type Blocks = std::collections::BTreeMap<
     Hostname,
-    (Arc<model::VirtualHost>, Arc<HostTable<Arc<CompiledRoute>>>),
+    (Sealed<model::VirtualHost>, Arc<HostTable<Arc<CompiledRoute>>>),
 >;
 
 impl Snapshot {
@@ -169,7 +169,7 @@ impl Split {
 /// A set of endpoints and how to speak to them.
 #[derive(Debug)]
 pub struct CompiledUpstream {
-    pub(crate) spec: Arc<Upstream>,
+    pub(crate) spec: Sealed<Upstream>,
     pub(crate) balancing: LoadBalancing,
     pub(crate) affinity: Option<Affinity>,
     pub(crate) endpoints: Box<[CompiledEndpoint]>,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
-use model::{Diagnostic, Hostname, Model, VirtualHost};
+use model::{Diagnostic, Hostname, Model, Sealed, VirtualHost};
 
 use crate::ingress::Fragment;
 use crate::objects::{ContentHash, Named, ObjectKey, ObjectStore};
@@ -44,7 +44,7 @@ struct KeptFragment {
 #[derive(Debug)]
 struct KeptHost {
     ingredients: Ingredients,
-    host: Arc<VirtualHost>,
+    host: Sealed<VirtualHost>,
     diagnostics: Vec<Diagnostic>,
 }
 
@@ -124,7 +124,7 @@ impl Memo {
         ingredients: Ingredients,
         reports: &Reports,
         make: impl FnOnce(&Leaves, &Reports) -> VirtualHost,
-    ) -> Arc<VirtualHost> {
+    ) -> Sealed<VirtualHost> {
         if let Some(kept) = self.hosts.get(hostname)
             && kept.ingredients == ingredients
         {
@@ -132,7 +132,7 @@ impl Memo {
             return kept.host.clone();
         }
         let own_reports = Reports::default();
-        let host = Arc::new(make(&self.leaves, &own_reports));
+        let host = Sealed::new(make(&self.leaves, &own_reports));
         let diagnostics = own_reports.take();
         diagnostics.iter().cloned().for_each(|diagnostic| reports.push(diagnostic));
         let kept = KeptHost { ingredients, host: host.clone(), diagnostics };

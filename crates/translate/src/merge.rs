@@ -11,7 +11,7 @@ use foldhash::fast::RandomState;
 use model::policy::{BodyLimit, HttpsRedirect};
 use model::{
     Action, Code, Diagnostic, Effect, FixedResponse, Hostname, Miss, PathForm, PathKind, PathMatch,
-    Provenance, Related, Route, RoutePolicy, VirtualHost,
+    Provenance, Related, Route, RoutePolicy, Sealed, VirtualHost,
 };
 
 use crate::ingress::{Fragment, HostRules, PathRule, PathType};
@@ -52,7 +52,7 @@ pub(crate) fn hosts(
     https: &HttpsHosts,
     memo: &mut Memo,
     reports: &Reports,
-) -> BTreeMap<Hostname, Arc<VirtualHost>> {
+) -> BTreeMap<Hostname, Sealed<VirtualHost>> {
     let mut drafts: HashMap<&Hostname, HostDraft<'_>, RandomState> = HashMap::default();
     for fragment in fragments {
         for rules in &fragment.hosts {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use k8s_openapi::api::core::v1::{Service, ServicePort, ServiceSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use model::{
-    Affinity, Code, Effect, ExternalName, LoadBalancing, ObjectRef, Provenance, Upstream,
+    Affinity, Code, Effect, ExternalName, LoadBalancing, ObjectRef, Provenance, Sealed, Upstream,
     UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 
@@ -48,7 +48,7 @@ pub(crate) struct Wanted<'w> {
 /// An upstream, and where its endpoints come from.
 #[derive(Clone, Debug)]
 pub(crate) struct UpstreamPlan {
-    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) upstream: Sealed<Upstream>,
     pub(crate) endpoints: Arc<Endpoints>,
 }
 
@@ -439,7 +439,7 @@ fn plan(
     }
     let service = ObjectRef::new("Service", wanted.namespace.clone(), wanted.service.clone());
     UpstreamPlan {
-        upstream: Arc::new(Upstream {
+        upstream: Sealed::new(Upstream {
             id: UpstreamId(id.into()),
             protocol,
             tls,

@@ -89,9 +89,7 @@ fn diagnostic(upstream: &Upstream, (code, message): (Code, String), is_empty: bo
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use model::{LoadBalancing, ObjectRef, UpstreamId, UpstreamProtocol};
+    use model::{LoadBalancing, ObjectRef, Sealed, UpstreamId, UpstreamProtocol};
 
     use super::*;
 
@@ -114,7 +112,7 @@ mod tests {
                 "spec.externalName",
             ),
         };
-        Model { upstreams: [(id, Arc::new(upstream))].into(), ..Model::default() }
+        Model { upstreams: [(id, Sealed::new(upstream))].into(), ..Model::default() }
     }
 
     fn merged(any_address: bool, resolved: Option<Resolved>) -> (Vec<String>, Vec<String>) {

@@ -153,9 +153,8 @@ fn mix(mut x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use std::collections::HashMap;
-    use std::sync::Arc;
 
-    use model::{ObjectRef, Provenance, Upstream, UpstreamId, UpstreamProtocol};
+    use model::{ObjectRef, Provenance, Sealed, Upstream, UpstreamId, UpstreamProtocol};
 
     use super::*;
     use crate::registry::{ConnectionIdentity, Registry};
@@ -187,7 +186,7 @@ mod tests {
             external_name: None,
             provenance: Provenance::new(ObjectRef::new("Service", "default", "web"), ""),
         };
-        CompiledUpstream { spec: Arc::new(spec), balancing, affinity, endpoints }
+        CompiledUpstream { spec: Sealed::new(spec), balancing, affinity, endpoints }
     }
 
     fn counts(upstream: &CompiledUpstream, picks: usize, client: IpAddr) -> Vec<usize> {

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use model::{
     Action, Endpoint, EndpointTable, Hostname, KeyMaterial, Listener, ListenerProtocol, Miss,
-    Model, ObjectRef, PathForm, PathKind, PathMatch, Provenance, Route, RoutePolicy, Upstream,
-    UpstreamId, UpstreamProtocol, UpstreamTls, VirtualHost,
+    Model, ObjectRef, PathForm, PathKind, PathMatch, Provenance, Route, RoutePolicy, Sealed,
+    Upstream, UpstreamId, UpstreamProtocol, UpstreamTls, VirtualHost,
 };
 use proxy::{Limits, Proxy, ProxySettings};
 use telemetry::{Telemetry, TelemetrySettings};
@@ -95,7 +95,7 @@ fn model(protocol: UpstreamProtocol) -> Model {
         routes: vec![route],
         provenance: provenance.clone(),
     };
-    model.hosts.insert(hostname, Arc::new(host));
+    model.hosts.insert(hostname, Sealed::new(host));
     let tls = protocol.is_tls().then_some(UpstreamTls { server_name: None, verify: false });
     let spec = Upstream {
         id: upstream(),
@@ -106,7 +106,7 @@ fn model(protocol: UpstreamProtocol) -> Model {
         external_name: None,
         provenance,
     };
-    model.upstreams.insert(upstream(), Arc::new(spec));
+    model.upstreams.insert(upstream(), Sealed::new(spec));
     model
 }
 
