@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             paths: vec![folder.path().to_owned()],
             translation: Settings::standalone(),
             runtime: None,
+            name_servers: Vec::new(),
         },
         Telemetry::new(TelemetrySettings::new(0)),
         Box::new(move |_, change| {

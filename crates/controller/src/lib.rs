@@ -18,6 +18,7 @@ mod resolve;
 mod source;
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -73,6 +74,8 @@ pub struct ControllerSettings {
     pub translation: Settings,
     /// Where names are resolved; without it names have no endpoints. Needs I/O and time enabled.
     pub runtime: Option<tokio::runtime::Handle>,
+    /// Whom names are asked of; where nobody is named, of whom the system asks.
+    pub name_servers: Vec<SocketAddr>,
 }
 
 /// A running controller. Stops when dropped.
@@ -102,7 +105,7 @@ pub fn start(
         let tell: resolve::Tell = Arc::new(move |query, resolved| {
             inbox.try_send(Message::Resolved(query.clone(), resolved.clone())).is_ok()
         });
-        Names::new(runtime, SystemLookup::default(), tell)
+        Names::new(runtime, SystemLookup::new(settings.name_servers), tell)
     });
     let latest = Arc::new(Latest::default());
     let outside = Outside { publish, report, telemetry, latest: Arc::clone(&latest) };

@@ -57,6 +57,7 @@ impl Gateway {
                 paths: paths(folder.path()),
                 translation: Settings::standalone(),
                 runtime: None,
+                name_servers: Vec::new(),
             },
             Arc::clone(&telemetry),
             Box::new(move |new: &Translation, change| {
@@ -331,6 +332,7 @@ fn a_path_that_does_not_exist_is_an_error() {
             paths: vec!["/nonexistent/manifests".into()],
             translation: Settings::standalone(),
             runtime: None,
+            name_servers: Vec::new(),
         },
         Telemetry::new(TelemetrySettings::new(0)),
         Box::new(|_, _| Vec::new()),

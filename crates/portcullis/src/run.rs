@@ -251,6 +251,7 @@ fn start_controller(
         paths: settings.manifests.iter().map(PathBuf::from).collect(),
         translation: wiring::translation(settings),
         runtime: Some(control.handle().clone()),
+        name_servers: settings.name_server.clone(),
     };
     let publisher = Arc::clone(shared);
     let publish =

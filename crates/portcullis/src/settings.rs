@@ -195,6 +195,9 @@ settings! {
         endpoint: many EndpointOverride = "endpoint" "SERVICE=ADDRESS" [];
         /// Which addresses a Service of type `ExternalName` may lead to.
         external_name: one ExternalNames = "external-name" "POLICY" ["public"];
+        /// Ask this name server for the names of `ExternalName` Services, and no other.
+        /// Without it, those of `/etc/resolv.conf` are asked.
+        name_server: many SocketAddr = "name-server" "ADDRESS" [];
         /// The Secret whose certificate is served where no other fits.
         /// Without it, one is generated at start.
         default_tls_secret: one OrOff<NamespacedName> =

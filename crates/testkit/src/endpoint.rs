@@ -46,7 +46,18 @@ impl Endpoint {
     where
         F: Fn(&mut Conversation) -> io::Result<()> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback can be listened on");
+        Self::start_at(([127, 0, 0, 1], 0), script)
+    }
+
+    /// As [`Self::start`], at another address of this machine; port 0 is a free one.
+    ///
+    /// # Panics
+    /// When it cannot be listened on.
+    pub fn start_at<F>(address: impl Into<SocketAddr>, script: F) -> Self
+    where
+        F: Fn(&mut Conversation) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address.into()).expect("an address of ours");
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared::default());
         let script = Arc::new(script);
@@ -57,8 +68,16 @@ impl Endpoint {
 
     /// Answers every request on every connection with these bytes, whatever they are.
     pub fn answering(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::answering_at(([127, 0, 0, 1], 0), bytes)
+    }
+
+    /// As [`Self::answering`], at another address of this machine; port 0 is a free one.
+    ///
+    /// # Panics
+    /// When it cannot be listened on.
+    pub fn answering_at(address: impl Into<SocketAddr>, bytes: impl Into<Vec<u8>>) -> Self {
         let bytes = bytes.into();
-        Self::start(move |conversation| {
+        Self::start_at(address, move |conversation| {
             loop {
                 conversation.read_request()?;
                 conversation.write(&bytes)?;
@@ -172,6 +191,12 @@ impl Conversation {
     /// When the connection is gone.
     pub fn peer(&self) -> io::Result<SocketAddr> {
         self.stream.peer_addr()
+    }
+
+    /// How long a read may take.
+    pub fn patience(&mut self, patience: Duration) {
+        // Zero is refused, and changes nothing.
+        let _ = self.stream.set_read_timeout(Some(patience));
     }
 
     /// Reads a whole request with its body.

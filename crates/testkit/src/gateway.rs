@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read};
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -23,6 +23,10 @@ pub struct GatewayOptions {
     files: Vec<(String, String)>,
     flags: Vec<String>,
     config: Option<String>,
+    variables: Vec<(String, String)>,
+    input: Option<String>,
+    open_files: Option<u32>,
+    beside_taken: bool,
 }
 
 impl GatewayOptions {
@@ -53,6 +57,42 @@ impl GatewayOptions {
         self
     }
 
+    /// Sets an environment variable.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Has it read manifests from standard input, too, and gives it these.
+    #[must_use]
+    pub fn input(mut self, text: impl Into<String>) -> Self {
+        self.input = Some(text.into());
+        self
+    }
+
+    /// Starts it with this soft limit on open files.
+    #[must_use]
+    pub fn open_files(mut self, limit: u32) -> Self {
+        self.open_files = Some(limit);
+        self
+    }
+
+    /// Lets it be ready although an address that the flags name is taken by the test itself.
+    #[must_use]
+    pub fn beside_taken(mut self) -> Self {
+        self.beside_taken = true;
+        self
+    }
+
+    /// The program, or a shell that becomes it under another limit on open files.
+    fn command(&self) -> Command {
+        let Some(limit) = self.open_files else { return Command::new(program()) };
+        let mut command = Command::new("sh");
+        command.arg("-c").arg(format!("ulimit -S -n {limit} && exec \"$0\" \"$@\"")).arg(program());
+        command
+    }
+
     /// Starts it and waits until it is ready.
     ///
     /// # Panics
@@ -73,8 +113,11 @@ impl GatewayOptions {
             write_file(directory.path(), name, text);
         }
         let [http, https, admin] = [free_address(), free_address(), free_address()];
-        let mut command = Command::new(program());
+        let mut command = self.command();
         command.args(["run", "--manifests"]).arg(directory.path());
+        if self.input.is_some() {
+            command.args(["--manifests", "-"]);
+        }
         let config = TempDir::new().expect("a temporary directory");
         if let Some(text) = &self.config {
             write_file(config.path(), "config.yaml", &text.replace("{http}", &http.to_string()));
@@ -90,13 +133,18 @@ impl GatewayOptions {
                 command.env_remove(name);
             }
         }
+        let variables = self.variables.iter().map(|(name, value)| (name, value));
         let mut child = command
             .env("NO_COLOR", "1")
-            .stdin(Stdio::null())
+            .envs(variables)
+            .stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
             .expect("the program can be started");
+        if let (Some(mut stdin), Some(text)) = (child.stdin.take(), &self.input) {
+            stdin.write_all(text.as_bytes()).expect("it reads its input");
+        }
         let said = Arc::new(Said::default());
         for output in [
             child.stdout.take().map(|output| Box::new(output) as Box<dyn Read + Send>),
@@ -109,7 +157,7 @@ impl GatewayOptions {
             std::thread::spawn(move || said.hear(output));
         }
         let mut gateway = Gateway { child, directory, config, http, https, admin, said };
-        gateway.wait_ready().then_some(gateway)
+        (gateway.wait_ready() || self.beside_taken).then_some(gateway)
     }
 }
 
@@ -378,16 +426,24 @@ fn write_file(directory: &Path, name: &str, text: &str) {
 /// # Panics
 /// When loopback has no free port.
 pub fn free_address() -> SocketAddr {
+    free_address_of([127, 0, 0, 1].into())
+}
+
+/// As [`free_address`], of another address of this machine.
+///
+/// # Panics
+/// When it has no free port.
+pub fn free_address_of(ip: IpAddr) -> SocketAddr {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     let first = 10_240 + u16::try_from(std::process::id() % 1_000).unwrap_or(0) * 20;
     for _ in 0..5_000 {
         let port = first + NEXT.fetch_add(1, Ordering::SeqCst) % 2_000;
-        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        let address = SocketAddr::new(ip, port);
         if TcpListener::bind(address).is_ok() {
             return address;
         }
     }
-    panic!("loopback has no free port");
+    panic!("{ip} has no free port");
 }
 
 /// The program, which was built beside this test.

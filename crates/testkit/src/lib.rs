@@ -9,6 +9,7 @@ mod background;
 pub mod certs;
 pub mod client;
 pub mod curl;
+pub mod dns;
 pub mod echo;
 pub mod endpoint;
 pub mod fast;

@@ -71,11 +71,26 @@ pub(crate) struct Resolved {
 /// All that is known, by question.
 pub(crate) type Known = BTreeMap<Query, Resolved>;
 
+/// A family of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    V4,
+    V6,
+}
+
+impl Family {
+    fn has(self, address: &IpAddr) -> bool {
+        address.is_ipv4() == (self == Self::V4)
+    }
+}
+
 /// An answer of the resolver.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     /// The name has these addresses for so long.
     Addresses(Vec<IpAddr>, Duration),
+    /// It has these, and nothing is known about those of the other family.
+    Half { addresses: Vec<IpAddr>, ttl: Duration, missing: Family, why: String },
     /// The name is known to have none.
     NoSuchName(String),
     /// Nothing is known.
@@ -177,16 +192,18 @@ fn take(known: &mut Resolved, answer: Answer, failures: &mut u32) -> Duration {
         pause.min(RETRY_MAX)
     };
     match answer {
-        Answer::Addresses(mut addresses, ttl) => {
+        Answer::Addresses(addresses, ttl) => {
             *failures = 0;
-            for address in &mut addresses {
-                *address = address.to_canonical();
-            }
-            addresses.sort_unstable();
-            addresses.dedup();
-            addresses.truncate(ADDRESSES_MAX);
-            *known = Resolved { addresses, problem: None };
+            *known = Resolved { addresses: in_order(addresses), problem: None };
             ttl.clamp(*TTL.start(), *TTL.end())
+        }
+        Answer::Half { mut addresses, ttl, missing, why } => {
+            // A server that never answers for one family is no reason to complain for ever.
+            let stale = known.addresses.iter().filter(|address| missing.has(address));
+            let problem = stale.clone().next().map(|_| why);
+            addresses.extend(stale);
+            *known = Resolved { addresses: in_order(addresses), problem };
+            back_off(failures).min(ttl.clamp(*TTL.start(), *TTL.end()))
         }
         Answer::NoSuchName(why) => {
             *known = Resolved { addresses: Vec::new(), problem: Some(why) };
@@ -197,6 +214,17 @@ fn take(known: &mut Resolved, answer: Answer, failures: &mut u32) -> Duration {
             back_off(failures)
         }
     }
+}
+
+/// Addresses in their order, each once, and no more than are used.
+fn in_order(mut addresses: Vec<IpAddr>) -> Vec<IpAddr> {
+    for address in &mut addresses {
+        *address = address.to_canonical();
+    }
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.truncate(ADDRESSES_MAX);
+    addresses
 }
 
 #[cfg(test)]
@@ -282,6 +310,27 @@ mod tests {
         let stale = Resolved { problem: Some("timed out".into()), ..fresh(&[1]) };
         let states: Vec<_> = told.into_iter().map(|(_, state)| state).collect();
         assert_eq!(states, [fresh(&[1]), stale, fresh(&[1])]);
+    }
+
+    #[test]
+    fn while_one_family_fails_its_last_addresses_stand_beside_the_others() {
+        let v6 = |last: u16| IpAddr::from([0x2001, 0xdb8, 0, 0, 0, 0, 0, last]);
+        let half = |addresses, missing| {
+            let (ttl, why) = (Duration::from_secs(30), "timed out".to_owned());
+            Answer::Half { addresses, ttl, missing, why }
+        };
+        let mut known = Resolved::default();
+        let mut take = |answer| {
+            take(&mut known, answer, &mut 0);
+            (known.addresses.clone(), known.problem.is_some())
+        };
+        let first = take(half(vec![ip(1)], Family::V6));
+        assert_eq!(first, (vec![ip(1)], false), "there is nothing to miss");
+        take(Answer::Addresses(vec![ip(1), v6(1)], Duration::from_secs(30)));
+        assert_eq!(take(half(vec![ip(2)], Family::V6)), (vec![ip(2), v6(1)], true));
+        assert_eq!(take(half(vec![v6(2)], Family::V4)), (vec![ip(2), v6(2)], true));
+        let whole = take(Answer::Addresses(vec![ip(3)], Duration::from_secs(30)));
+        assert_eq!(whole, (vec![ip(3)], false));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustls::{ClientConfig, ClientConnection, StreamOwned};
+use rustls::{ClientConfig, ClientConnection, HandshakeKind, StreamOwned};
 use rustls_pki_types::{CertificateDer, ServerName};
 use socket2::SockRef;
 
@@ -215,6 +215,15 @@ impl RawClient {
         let Stream::Tls(stream) = &self.stream else { panic!("not TLS") };
         let chain = stream.conn.peer_certificates().expect("a server shows a certificate");
         chain[0].clone().into_owned()
+    }
+
+    /// Whether the handshake was whole or resumed a session.
+    ///
+    /// # Panics
+    /// When the connection is not TLS.
+    pub fn handshake_kind(&self) -> HandshakeKind {
+        let Stream::Tls(stream) = &self.stream else { panic!("not TLS") };
+        stream.conn.handshake_kind().expect("the handshake is over")
     }
 
     /// The protocol that ALPN chose.

@@ -2,6 +2,8 @@
 //!
 //! Each test has a gateway of its own, so that it can be read and run alone.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails, helpers included")]
+
 mod changes;
 mod clients;
 mod connections;
@@ -10,6 +12,7 @@ mod drain;
 mod endpoints;
 mod http2;
 mod messages;
+mod names;
 mod operators;
 mod refusals;
 mod slow;
