@@ -39,6 +39,7 @@ use model::{EndpointTable, KeyMaterial, Model};
 use telemetry::Telemetry;
 
 pub use decide::{Decision, Facts, RequestLine, Scratch, SplitView, Step, Trace, Verdict, decide};
+pub use downstream::client::Identity;
 pub use error::{Side, StartError};
 pub use publish::{Phase, PublishOutcome};
 pub use settings::{Limits, ProxySettings};

@@ -23,7 +23,7 @@ pub fn curl(address: SocketAddr, flags: &[&str], url: &str) -> Message {
 /// # Panics
 /// When curl is absent.
 pub fn try_curl(address: SocketAddr, flags: &[&str], url: &str) -> Result<Message, String> {
-    let connect_to = format!("::{}:{}", address.ip(), address.port());
+    let connect_to = format!("::{address}");
     let output = Command::new("curl")
         .args(["--silent", "--show-error", "--include", "--max-time", "30"])
         .args(["--noproxy", "*", "--connect-to", &connect_to])

@@ -56,10 +56,43 @@ pub(crate) const REPLACED: KnownSet = KnownSet::of(&[
 ]);
 
 /// The client as the policies see it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Identity {
-    pub(crate) address: IpAddr,
-    pub(crate) is_https: bool,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its address.
+    pub address: IpAddr,
+    /// Whether it came by HTTPS.
+    pub is_https: bool,
+}
+
+impl Identity {
+    /// Who is behind a request that came from `self`, where that peer is one of the proxies that
+    /// are believed.
+    #[must_use]
+    pub fn behind(self, head: &RequestHead, bytes: &[u8], trusted_proxies: &[IpNet]) -> Self {
+        let is_trusted = trusted_proxies.iter().any(|net| net.contains(&self.address));
+        if is_trusted { self.believing(head, bytes, trusted_proxies) } else { self }
+    }
+
+    /// What the fields of a trusted peer say.
+    fn believing(self, head: &RequestHead, bytes: &[u8], trusted_proxies: &[IpNet]) -> Self {
+        let proto = last_value(head, bytes, Known::XForwardedProto);
+        let is_https = proto.map_or(self.is_https, |proto| proto.eq_ignore_ascii_case(b"https"));
+        let mut address = self.address;
+        // From the right: the last hop that is not believed is the client.
+        'lines: for field in head.fields.iter().rev() {
+            if field.known != Known::XForwardedFor {
+                continue;
+            }
+            for element in field.value.of(bytes).rsplit(|&byte| byte == b',') {
+                let Some(hop) = parse_hop(element.trim_ascii()) else { break 'lines };
+                address = hop;
+                if !trusted_proxies.iter().any(|net| net.contains(&hop)) {
+                    break 'lines;
+                }
+            }
+        }
+        Self { address, is_https }
+    }
 }
 
 impl ClientFacts {
@@ -97,26 +130,7 @@ impl ClientFacts {
         trusted_proxies: &[IpNet],
     ) -> Identity {
         let own = Identity { address: self.peer.ip(), is_https: self.tls.is_some() };
-        if !self.trusted {
-            return own;
-        }
-        let proto = last_value(head, bytes, Known::XForwardedProto);
-        let is_https = proto.map_or(own.is_https, |proto| proto.eq_ignore_ascii_case(b"https"));
-        let mut address = own.address;
-        // From the right: the last hop that is not believed is the client.
-        'lines: for field in head.fields.iter().rev() {
-            if field.known != Known::XForwardedFor {
-                continue;
-            }
-            for element in field.value.of(bytes).rsplit(|&byte| byte == b',') {
-                let Some(hop) = parse_hop(element.trim_ascii()) else { break 'lines };
-                address = hop;
-                if !trusted_proxies.iter().any(|net| net.contains(&hop)) {
-                    break 'lines;
-                }
-            }
-        }
-        Identity { address, is_https }
+        if self.trusted { own.believing(head, bytes, trusted_proxies) } else { own }
     }
 
     /// Appends the lines that tell the endpoint who asked.
@@ -205,5 +219,6 @@ fn parse_hop(text: &[u8]) -> Option<IpAddr> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Some(address.ip().to_canonical());
     }
-    text.strip_prefix('[')?.strip_suffix(']')?.parse::<IpAddr>().ok()
+    let address: IpAddr = text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
+    Some(address.to_canonical())
 }

@@ -10,6 +10,7 @@ mod connections;
 mod demo;
 mod drain;
 mod endpoints;
+mod families;
 mod http2;
 mod messages;
 mod names;
