@@ -25,6 +25,8 @@ pub struct Facts<'a> {
     pub client: IpAddr,
     /// Whether the client spoke HTTPS, to us or to a trusted proxy.
     pub is_https: bool,
+    /// How long a body may be where the route does not say.
+    pub body_bytes_max: Option<u64>,
 }
 
 /// What of a request's head is looked at.
@@ -200,10 +202,11 @@ fn filters<'s>(
 ) -> Verdict<'s> {
     let route: &'s CompiledRoute = found.route;
     let policy = &route.route.policy;
-    if let (Some(limit), Some(length)) = (policy.body_limit, request.declared_length)
-        && length > limit.bytes_max
+    let allowed = policy.body_limit.map(|limit| limit.bytes_max).or(facts.body_bytes_max);
+    if let (Some(allowed), Some(length)) = (allowed, request.declared_length)
+        && length > allowed
     {
-        trace.step("body-limit", || format!("{length} bytes, {} allowed", limit.bytes_max));
+        trace.step("body-limit", || format!("{length} bytes, {allowed} allowed"));
         return Verdict::Respond { status: 413, reason: Cow::Borrowed("body-too-large") };
     }
     if let Some(closed) = &policy.closed {

@@ -62,7 +62,12 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
             query: head.query.of(bytes),
             declared_length: declared_length(head),
         };
-        let facts = Facts { listener, client: identity.address, is_https: identity.is_https };
+        let facts = Facts {
+            listener,
+            client: identity.address,
+            is_https: identity.is_https,
+            body_bytes_max: worker.settings.limits.body_bytes_max,
+        };
         decide(&pinned, &facts, &line, scratch, &mut ())
     };
     let route = decision.route;

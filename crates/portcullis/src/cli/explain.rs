@@ -18,6 +18,7 @@ use super::flags::ReadFlags;
 use super::paint::{Paint, Tone};
 use super::reading::Reading;
 use super::{FOUND, Failure, OutputFormat, print, to_json};
+use account::Surroundings;
 use question::Question;
 
 /// Say what would become of a request, which rules were considered, and why each lost.
@@ -36,7 +37,8 @@ pub(super) struct ExplainArguments {
     #[arg(short = 'H', long = "header", value_name = "NAME: VALUE")]
     headers: Vec<String>,
 
-    /// The client's address.
+    /// The address that connects. Where it is one of --trusted-proxies, its X-Forwarded fields say
+    /// who the client is.
     #[arg(long, value_name = "IP", default_value_t = IpAddr::V4(Ipv4Addr::LOCALHOST))]
     client_ip: IpAddr,
 
@@ -72,19 +74,17 @@ impl ExplainArguments {
         let translation = &reading.translation;
         let snapshot =
             proxy::compile(&translation.model, &translation.endpoints, &translation.material);
-        let limits = HeadLimits {
-            bytes_max: settings.request_head_bytes_max.0 as usize,
-            fields_max: settings.request_fields_max.get() as usize,
-            target_bytes_max: settings.request_target_bytes_max.0 as usize,
+        let around = Surroundings {
+            peer: self.client_ip,
+            trusted_proxies: &settings.trusted_proxies,
+            head: HeadLimits {
+                bytes_max: settings.request_head_bytes_max.0 as usize,
+                fields_max: settings.request_fields_max.get() as usize,
+                target_bytes_max: settings.request_target_bytes_max.0 as usize,
+            },
+            body_bytes_max: settings.request_body_bytes_max.at().map(|size| size.0),
         };
-        let mut account = account::account(
-            &snapshot,
-            &question,
-            &self.url,
-            &self.method,
-            self.client_ip,
-            &limits,
-        );
+        let mut account = account::account(&snapshot, &question, &self.url, &self.method, &around);
         for route in account.hosts.iter_mut().flat_map(|host| &mut host.routes) {
             let Provenance { object, field } = &route.provenance;
             route.place = reading.place(object, field).map(|place| place.to_string());

@@ -58,8 +58,11 @@ fn environment() -> Vec<(String, String)> {
 
 /// Whether a command that only reads manifests has this flag.
 fn is_for_reading(setting: &Setting) -> bool {
-    (setting.group == Group::Objects && setting.name != "manifests")
-        || matches!(setting.name, "http" | "https" | "public-http-port" | "public-https-port")
+    (setting.group == Group::Objects && !matches!(setting.name, "manifests" | "name-server"))
+        || matches!(
+            setting.name,
+            "http" | "https" | "public-http-port" | "public-https-port" | "trusted-proxies"
+        )
 }
 
 fn config_argument() -> Arg {

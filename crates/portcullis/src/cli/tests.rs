@@ -57,8 +57,13 @@ fn explain(url: &str) -> String {
         proxy::compile(&translation.model, &translation.endpoints, &translation.material);
     let limits = HeadLimits { bytes_max: 32_768, fields_max: 100, target_bytes_max: 16_384 };
     let question = Question::new(url, "GET", &[]).unwrap();
-    let client: IpAddr = [127, 0, 0, 1].into();
-    let account = account::account(&snapshot, &question, url, "GET", client, &limits);
+    let around = account::Surroundings {
+        peer: IpAddr::from([127, 0, 0, 1]),
+        trusted_proxies: &[],
+        head: limits,
+        body_bytes_max: None,
+    };
+    let account = account::account(&snapshot, &question, url, "GET", &around);
     let shown = text::text(&account, Paint::OFF);
     // The generation changes with every field that a Model gains.
     let lines: Vec<&str> =

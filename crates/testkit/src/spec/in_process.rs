@@ -263,6 +263,7 @@ fn decided(
         listener,
         client: IpAddr::V4(Ipv4Addr::LOCALHOST),
         is_https: request.is_tls || claims_https(request),
+        body_bytes_max: None,
     };
     let line = RequestLine {
         method: head.method,

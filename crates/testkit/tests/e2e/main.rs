@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails, helpers included")]
 
+mod answers;
 mod changes;
 mod clients;
 mod connections;
@@ -17,6 +18,7 @@ mod names;
 mod operators;
 mod refusals;
 mod slow;
+mod standalone;
 
 use testkit::{Endpoint, Gateway, GatewayOptions, manifests};
 

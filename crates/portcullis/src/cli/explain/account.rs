@@ -2,9 +2,11 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use model::{Affinity, ListenerProtocol, Provenance};
 use proxy::{
-    Decision, Facts, ListenerFacts, RequestLine, Scratch, Snapshot, SplitView, Step, Verdict,
+    Decision, Facts, Identity, ListenerFacts, RequestLine, Scratch, Snapshot, SplitView, Step,
+    Verdict,
 };
 use routing::{HostOutcome, RouteOutcome};
 use serde::Serialize;
@@ -115,14 +117,22 @@ pub(crate) struct BackendAccount {
     pub(crate) chosen: Option<String>,
 }
 
+/// Who connects, whose word is believed, and the limits that hold for everybody.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Surroundings<'s> {
+    pub(crate) peer: IpAddr,
+    pub(crate) trusted_proxies: &'s [IpNet],
+    pub(crate) head: HeadLimits,
+    pub(crate) body_bytes_max: Option<u64>,
+}
+
 /// Asks the snapshot about a request, by the same functions that serve.
 pub(crate) fn account(
     snapshot: &Snapshot,
     question: &Question,
     url: &str,
     method: &str,
-    client: IpAddr,
-    limits: &HeadLimits,
+    around: &Surroundings<'_>,
 ) -> Account {
     let mut account = Account {
         schema: SCHEMA,
@@ -142,7 +152,7 @@ pub(crate) fn account(
     if question.is_https {
         account.certificate = Some(certificate(snapshot, &question.host));
     }
-    let head = match question.parse(limits) {
+    let head = match question.parse(&around.head) {
         Ok(head) => head,
         Err(refusal) => {
             account.outcome = refused(refusal);
@@ -151,15 +161,30 @@ pub(crate) fn account(
     };
     let request = request_line(&head, &question.bytes);
     account.hosts = hosts(snapshot, &request);
-    let facts = Facts { listener, client, is_https: question.is_https };
+    let own = Identity { address: around.peer, is_https: question.is_https };
+    let client = own.behind(&head, &question.bytes, around.trusted_proxies);
+    let facts = Facts {
+        listener,
+        client: client.address,
+        is_https: client.is_https,
+        body_bytes_max: around.body_bytes_max,
+    };
     let mut scratch = Scratch::default();
     let mut steps: Vec<Step> = Vec::new();
     let decision = proxy::decide(snapshot, &facts, &request, &mut scratch, &mut steps);
     let rewritten = steps.iter().find(|step| step.name == "rewrite").map(|s| s.finding.clone());
-    account.outcome = outcome(decision, rewritten.unwrap_or_else(|| sent(&request)), client);
-    account.steps =
-        steps.into_iter().map(|s| StepAccount { name: s.name, finding: s.finding }).collect();
+    let path = rewritten.unwrap_or_else(|| sent(&request));
+    account.outcome = outcome(decision, path, client.address);
+    let decided = steps.into_iter().map(|s| StepAccount { name: s.name, finding: s.finding });
+    account.steps = believed(own, client).into_iter().chain(decided).collect();
     account
+}
+
+/// The step by which a trusted proxy spoke for its client.
+fn believed(peer: Identity, client: Identity) -> Option<StepAccount> {
+    let scheme = if client.is_https { "HTTPS" } else { "HTTP" };
+    let finding = format!("{} by {scheme}, as {} says", client.address, peer.address);
+    (client != peer).then_some(StepAccount { name: "client", finding })
 }
 
 /// The listener that the URL's scheme and port lead to, and what was assumed about it.
