@@ -4,19 +4,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails, helpers included")]
 
+mod affinity;
 mod answers;
 mod changes;
 mod clients;
+mod commands;
 mod connections;
 mod demo;
 mod drain;
 mod endpoints;
 mod families;
+mod files;
 mod http2;
+mod idle;
 mod messages;
 mod names;
 mod operators;
+mod readiness;
 mod refusals;
+mod sessions;
 mod slow;
 mod standalone;
 
