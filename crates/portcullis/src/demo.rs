@@ -95,8 +95,7 @@ impl Demo {
         fs::write(directory.0.join("endpoints.yaml"), slices(&backends))?;
         fs::write(directory.0.join("secret.yaml"), secret().map_err(DemoError::Certificate)?)?;
         settings.manifests = vec![directory.0.display().to_string()];
-        take_free_ports(&mut settings)?;
-        let gateway = Gateway::start(&settings).map_err(DemoError::Start)?;
+        let gateway = start_gateway(&mut settings)?;
         Ok(Self { gateway, settings, directory, backends, signals, control })
     }
 
@@ -202,9 +201,40 @@ fn secret() -> Result<String, rcgen::Error> {
     ))
 }
 
+/// How often other ports are tried.
+const ATTEMPTS: usize = 5;
+
+/// Starts the gateway. A port that was free when it was looked at may be taken when it is bound:
+/// then others are tried.
+fn start_gateway(settings: &mut Settings) -> Result<Gateway, DemoError> {
+    let asked = settings.clone();
+    for _ in 1..ATTEMPTS {
+        if !take_free_ports(settings)? {
+            break;
+        }
+        let count = |list: &[OrOff<SocketAddr>]| Settings::addresses(list).len();
+        match Gateway::start(settings) {
+            Ok(gateway)
+                if gateway.addresses().len() == count(&settings.http) + count(&settings.https)
+                    && gateway.admin_addresses().len() == count(&settings.admin) =>
+            {
+                return Ok(gateway);
+            }
+            Ok(gateway) => gateway.stop(),
+            Err(StartError::NothingBound(_)) => {}
+            Err(error) => return Err(DemoError::Start(error)),
+        }
+        settings.clone_from(&asked);
+    }
+    take_free_ports(settings)?;
+    Gateway::start(settings).map_err(DemoError::Start)
+}
+
 /// Where a default address is taken by another program, takes a free port of it instead.
-fn take_free_ports(settings: &mut Settings) -> io::Result<()> {
+/// False when addresses were asked for by name.
+fn take_free_ports(settings: &mut Settings) -> io::Result<bool> {
     let defaults = Settings::defaults();
+    let mut all_ours = true;
     let lists = [
         (&mut settings.http, &defaults.http),
         (&mut settings.https, &defaults.https),
@@ -213,6 +243,7 @@ fn take_free_ports(settings: &mut Settings) -> io::Result<()> {
     for (list, default) in lists {
         // What somebody asked for by name is theirs, also when it fails.
         if list != default {
+            all_ours = false;
             continue;
         }
         for address in list {
@@ -224,5 +255,5 @@ fn take_free_ports(settings: &mut Settings) -> io::Result<()> {
             }
         }
     }
-    Ok(())
+    Ok(all_ours)
 }

@@ -89,3 +89,17 @@ fn a_second_demonstration_finds_other_ports() {
         assert!(String::from_utf8_lossy(&output.stdout).contains("shop"), "{output:?}");
     }
 }
+
+#[test]
+fn demonstrations_that_start_at_once_stay_out_of_each_others_way() {
+    let starting: Vec<_> = (0..6).map(|_| std::thread::spawn(Demo::start)).collect();
+    let demos: Vec<Demo> = starting.into_iter().map(|demo| demo.join().unwrap()).collect();
+    for demo in &demos {
+        let curls = demo.proposals("curl ");
+        assert!(curls.len() >= 8, "{:?}", demo.lines);
+        for line in [&curls[0], curls.iter().find(|line| line.contains("-k")).unwrap()] {
+            let output = shell(line);
+            assert!(output.status.success(), "{line}: {output:?}");
+        }
+    }
+}
