@@ -68,13 +68,15 @@ impl SocketTable {
 }
 
 fn bind(address: SocketAddr, workers: usize) -> io::Result<(SocketAddr, Vec<TcpListener>)> {
-    // Held until the others are bound where the kernel chose the port; dropped before otherwise.
-    let probe = socket(address)?;
-    probe.bind(&address.into())?;
-    let bound = probe.local_addr()?.as_socket().unwrap_or(address);
-    drop(probe);
-    let mut sockets = Vec::with_capacity(workers);
-    for _ in 0..workers {
+    // The first listens before it shares the address: until then nobody else could bind it, and
+    // from then on only our own sockets can, even where two programs start at once.
+    let first = socket(address)?;
+    first.bind(&address.into())?;
+    first.listen(BACKLOG)?;
+    first.set_reuse_port(true)?;
+    let bound = first.local_addr()?.as_socket().unwrap_or(address);
+    let mut sockets = vec![first.into()];
+    for _ in 1..workers {
         let socket = socket(bound)?;
         socket.set_reuse_port(true)?;
         socket.bind(&bound.into())?;
@@ -121,6 +123,31 @@ mod tests {
         assert_eq!(plan.opened.len(), 1);
         assert_eq!(plan.opened[0].1.len(), 2);
         assert_ne!(plan.facts[0].bound.port(), 0);
+    }
+
+    #[test]
+    fn of_two_that_bind_at_once_one_has_all_of_the_address() {
+        let wanted = [listener(free_address())];
+        for _ in 0..200 {
+            let start = std::sync::Barrier::new(2);
+            let bind = || {
+                let mut table = SocketTable::default();
+                start.wait();
+                let plan = table.plan(&wanted, 4);
+                // Both keep what they have until both have tried.
+                start.wait();
+                plan.opened.len()
+            };
+            let bound = std::thread::scope(|scope| {
+                let other = scope.spawn(bind);
+                bind() + other.join().unwrap()
+            });
+            assert!(bound <= 1, "both have a part of {wanted:?}");
+        }
+    }
+
+    fn free_address() -> SocketAddr {
+        TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
     }
 
     #[test]
