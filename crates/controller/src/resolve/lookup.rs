@@ -191,8 +191,7 @@ mod tests {
                 b"\x04mute\x07example" => continue,
                 b"\x04six4\x07example" => (if is_ipv4 { 0 } else { 2 }, false),
                 b"\x05empty\x07example" => (0, false),
-                b"\x02db" => (3, false),
-                b"\x04gone\x07example" => (3, false),
+                b"\x02db" | b"\x04gone\x07example" => (3, false),
                 _ => (2, false),
             };
             let mut answer = query[..2].to_vec();

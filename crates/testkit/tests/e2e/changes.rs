@@ -1,9 +1,13 @@
 //! Change under load: nothing in flight is touched, nothing is lost, what cannot be read is kept.
 
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use testkit::client::grpc::{self, GrpcClient};
+use testkit::client::raw::RawClient;
 use testkit::client::websocket::{self, WebSocket};
 use testkit::{Echo, Endpoint, Gateway, GatewayOptions, block_on, manifests, wait_until};
 
@@ -151,9 +155,8 @@ fn a_certificate_is_replaced_without_a_connection_lost() {
         .file("secret.yaml", authority.leaf(&["app.test"]).secret("default", "app"))
         .start();
     let config = testkit::tls::client(authority.roots(), &["http/1.1"]);
-    let connect = |gateway: &Gateway| {
-        testkit::client::raw::RawClient::connect_tls(gateway.https(), "app.test", &config).unwrap()
-    };
+    let connect =
+        |gateway: &Gateway| RawClient::connect_tls(gateway.https(), "app.test", &config).unwrap();
     let mut old = connect(&gateway);
     let shown = old.certificate();
     assert_eq!(old.exchange(GET).status(), 200);
@@ -203,20 +206,90 @@ fn listeners_come_and_go_without_a_request_lost() {
     let mut kept = gateway.connect();
     assert_eq!(kept.exchange(GET).text(), "ok");
     gateway.reconfigure(&format!("http: [\"{{http}}\", \"{second}\"]\n"));
-    wait_until("the second listener answers", || std::net::TcpStream::connect(second).is_ok());
-    let mut other = testkit::client::raw::RawClient::connect(second);
+    wait_until("the second listener answers", || TcpStream::connect(second).is_ok());
+    let mut other = RawClient::connect(second);
     assert_eq!(other.exchange(GET).text(), "ok");
     assert_eq!(kept.exchange(GET).text(), "ok");
     gateway.reconfigure(&format!("http: [\"{second}\"]\n"));
-    wait_until("the first listener is gone", || {
-        std::net::TcpStream::connect(gateway.http()).is_err()
-    });
+    wait_until("the first listener is gone", || TcpStream::connect(gateway.http()).is_err());
     assert_eq!(other.exchange(GET).text(), "ok");
-    assert_eq!(testkit::client::raw::RawClient::connect(second).exchange(GET).text(), "ok");
+    assert_eq!(RawClient::connect(second).exchange(GET).text(), "ok");
     // What came through the listener that is gone is served to its end.
     if kept.try_send(GET).is_ok()
         && let Ok(response) = kept.try_read_response("GET")
     {
         assert_eq!(response.text(), "ok");
     }
+}
+
+#[test]
+fn a_grpc_stream_lives_through_any_number_of_changes() {
+    let gateway = GatewayOptions::new()
+        .file(
+            "app.yaml",
+            manifests::all(&[
+                manifests::service("app", &[grpc::echo_endpoint()]),
+                manifests::ingress_with("app", "grpc.test", "app", &[("backend-protocol", "GRPC")]),
+            ]),
+        )
+        .start();
+    block_on(async {
+        let mut client = GrpcClient::connect(gateway.http(), "grpc.test").await;
+        let (send, receive) = tokio::sync::mpsc::channel(1);
+        let messages = futures_util::stream::unfold(receive, |mut receive| async {
+            receive.recv().await.map(|message: Bytes| (message, receive))
+        });
+        send.send(Bytes::from("first")).await.unwrap();
+        let mut answers = client.stream("/test.Echo/Talk", messages).await.unwrap();
+        assert_eq!(answers.message().await.unwrap().unwrap(), "first");
+        for n in 0..20 {
+            gateway.change(|gateway| {
+                gateway.apply("more.yaml", ingress("more", &format!("more{n}.test")));
+            });
+            send.send(Bytes::from(n.to_string())).await.unwrap();
+            assert_eq!(answers.message().await.unwrap().unwrap(), n.to_string());
+        }
+        drop(send);
+        assert_eq!(answers.message().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn listeners_flicker_under_load_and_the_one_that_stays_loses_nothing() {
+    let slow = Endpoint::start(|conversation| {
+        loop {
+            conversation.read_request()?;
+            std::thread::sleep(Duration::from_millis(20));
+            conversation.write(OK)?;
+        }
+    });
+    let gateway =
+        GatewayOptions::new().file("app.yaml", app(&[&slow])).config("http: \"{http}\"\n").start();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let staying = {
+        let (address, is_over) = (gateway.http(), Arc::clone(&is_over));
+        std::thread::spawn(move || {
+            while !is_over.load(Ordering::SeqCst) {
+                let mut client = RawClient::connect(address);
+                for _ in 0..3 {
+                    assert_eq!(client.exchange(GET).text(), "ok");
+                }
+            }
+        })
+    };
+    let second = testkit::gateway::free_address();
+    for _ in 0..10 {
+        gateway.reconfigure(&format!("http: [\"{{http}}\", \"{second}\"]\n"));
+        wait_until("the second listener is there", || TcpStream::connect(second).is_ok());
+        // One that is in flight when the listener goes is answered, and told to come no more.
+        let mut leaving = RawClient::connect(second);
+        leaving.send(GET);
+        let before = slow.text().len();
+        wait_until("the endpoint is asked", || slow.text().len() > before || slow.open() > 1);
+        gateway.reconfigure("http: \"{http}\"\n");
+        assert_eq!(leaving.read_response("GET").text(), "ok");
+        wait_until("the second listener is gone", || TcpStream::connect(second).is_err());
+    }
+    is_over.store(true, Ordering::SeqCst);
+    staying.join().expect("the listener that stays lost nothing");
 }

@@ -347,3 +347,52 @@ fn every_listener_may_be_closed() {
     child.kill().unwrap();
     child.wait().unwrap();
 }
+
+#[test]
+fn kinds_that_are_not_read_are_named_once_each_and_are_no_mistake() {
+    let directory = tempfile::tempdir().unwrap();
+    let other = |kind: &str, name: &str| {
+        format!("apiVersion: apps/v1\nkind: {kind}\nmetadata: {{ name: {name} }}\n")
+    };
+    let documents =
+        [other("Deployment", "a"), other("Deployment", "b"), other("DaemonSet", "c")].join("---\n");
+    fs::write(directory.path().join("all.yaml"), documents).unwrap();
+    let here = directory.path().to_str().unwrap();
+    let output = program(&["lint", "--format", "json", here]);
+    assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+    let document: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let told: Vec<&serde_json::Value> = document["diagnostics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|diagnostic| diagnostic["code"] == "unknown-kind")
+        .collect();
+    assert_eq!(told.len(), 2, "{document}");
+    assert!(told.iter().all(|diagnostic| diagnostic["severity"] == "info"), "{document}");
+}
+
+#[test]
+fn documents_that_would_grow_without_bound_are_refused_and_the_others_serve() {
+    let endpoint = Endpoint::answering(OK);
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for n in 1..30 {
+        let alias = format!("*a{}", n - 1);
+        let row = vec![alias.as_str(); 10].join(", ");
+        bomb.push_str(&format!("a{n}: &a{n} [{row}]\n"));
+    }
+    let deep = format!("a: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
+    let gateway = GatewayOptions::new()
+        .file("app.yaml", app(&[&endpoint]))
+        .file("bomb.yaml", bomb)
+        .file("deep.yaml", deep)
+        .start();
+    assert_eq!(gateway.get("app.test", "/").text(), "ok");
+    let told = gateway.snapshot()["diagnostics"].to_string();
+    for file in ["bomb.yaml", "deep.yaml"] {
+        assert!(told.contains(file), "{file} in {told}");
+    }
+    assert!(gateway.resident_kib() < 300 * 1024, "{} KiB", gateway.resident_kib());
+    let here = gateway.directory().to_str().unwrap();
+    let lint = program(&["lint", here]);
+    assert_eq!(lint.status.code(), Some(1), "{}", said(&lint));
+}

@@ -1,0 +1,111 @@
+//! Access logs as files and as text: nothing is lost when they are rotated, and nobody who sends
+//! requests writes lines of their own.
+
+use std::fs;
+use std::path::Path;
+
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{Endpoint, Gateway, wait_until};
+
+use crate::{OK, in_front_with};
+
+fn lines(path: &Path) -> Vec<String> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    text.lines().map(ToOwned::to_owned).collect()
+}
+
+/// Sends SIGUSR1: open the log anew.
+fn reopen(gateway: &Gateway) {
+    let pid = Pid::from_raw(i32::try_from(gateway.id()).unwrap()).unwrap();
+    kill_process(pid, Signal::USR1).unwrap();
+}
+
+#[test]
+fn a_log_is_rotated_without_a_record_lost() {
+    let directory = tempfile::tempdir().unwrap();
+    let log = directory.path().join("access.log");
+    let endpoint = Endpoint::answering(OK);
+    let flags = format!("--access-log json --access-log-file {}", log.display());
+    let gateway = in_front_with(&endpoint, &flags);
+    let mut client = gateway.connect();
+    let mut sent = 0;
+    let mut files = vec![log.clone()];
+    for rotation in 0..4 {
+        for _ in 0..50 {
+            let request = format!("GET /{sent} HTTP/1.1\r\nHost: app.test\r\n\r\n");
+            assert_eq!(client.exchange(request).status(), 200);
+            sent += 1;
+        }
+        let old = directory.path().join(format!("access.log.{rotation}"));
+        wait_until("there is a log", || log.exists());
+        fs::rename(&log, &old).unwrap();
+        files.push(old);
+        reopen(&gateway);
+        wait_until("the log is opened anew", || log.exists());
+    }
+    let paths = || {
+        let mut paths: Vec<String> = files
+            .iter()
+            .flat_map(|file| lines(file))
+            .map(|line| {
+                let record: serde_json::Value = serde_json::from_str(&line).unwrap();
+                record["path"].as_str().unwrap().to_owned()
+            })
+            .collect();
+        paths.sort();
+        paths
+    };
+    let mut expected: Vec<String> = (0..sent).map(|n| format!("/{n}")).collect();
+    expected.sort();
+    wait_until("every record is written", || paths().len() >= expected.len());
+    assert_eq!(paths(), expected);
+}
+
+#[test]
+fn what_a_client_sends_stays_on_its_line_whatever_it_is() {
+    let directory = tempfile::tempdir().unwrap();
+    let endpoint = Endpoint::answering(OK);
+    for form in ["text", "json"] {
+        let log = directory.path().join(form);
+        let flags = format!("--access-log {form} --access-log-file {}", log.display());
+        let gateway = in_front_with(&endpoint, &flags);
+        let hostile: [&[u8]; 5] = [
+            b"GET /a%0Ab?c=%0d%0a HTTP/1.1\r\nHost: app.test\r\n\r\n",
+            b"GET /b HTTP/1.1\r\nHost: app.test\r\nUser-Agent: \xff\xfe \x80\" \\ \"status\":1\r\n\r\n",
+            b"GET /c HTTP/1.1\r\nHost: app.test\r\nReferer: \xc2\x85\xe2\x80\xa8\xe2\x80\xae\xc2\x9b31m\r\n\r\n",
+            b"GET /d HTTP/1.1\r\nHost: app.test\r\nUser-Agent: a\tb\r\n\r\n",
+            b"GET /\x1b[31m HTTP/1.1\r\nHost: app.test\r\n\r\n",
+        ];
+        for bytes in hostile {
+            gateway.connect().exchange(bytes);
+        }
+        wait_until("every record is written", || lines(&log).len() >= hostile.len());
+        let bytes = fs::read(&log).unwrap();
+        let text = String::from_utf8(bytes).expect("the log is UTF-8");
+        assert_eq!(text.lines().count(), hostile.len(), "{text}");
+        let is_odd = |c: char| {
+            c != '\n' && (c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202e}'))
+        };
+        assert!(!text.contains(is_odd), "{text:?}");
+        if form == "json" {
+            for line in text.lines() {
+                let record: serde_json::Value = serde_json::from_str(line).unwrap();
+                assert!(record["status"].as_u64().unwrap() >= 200, "{line}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_process_log_is_json_where_it_is_wanted() {
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_with(&endpoint, "--log-format json --log-level debug");
+    assert_eq!(gateway.get("none.test", "/\u{7f}").status(), 400);
+    assert_eq!(gateway.get("none.test", "/").status(), 404);
+    gateway.wait_for_log("no route (404)");
+    for line in gateway.log().lines() {
+        let record: serde_json::Value =
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(record.is_object(), "{line}");
+    }
+}
