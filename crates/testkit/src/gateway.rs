@@ -304,6 +304,15 @@ impl Gateway {
         kill_process(pid, Signal::TERM).expect("the process lives");
     }
 
+    /// Sends SIGINT.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn interrupt(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::INT).expect("the process lives");
+    }
+
     /// Whether the process lives.
     ///
     /// # Panics

@@ -94,3 +94,24 @@ fn only_the_clients_of_an_endpoint_that_goes_move() {
     wait_until("the endpoint is back", || endpoint_of(&gateway, moved[0]) == "d");
     assert_eq!(all(&gateway), before);
 }
+
+#[test]
+fn explain_names_the_endpoint_that_a_client_gets() {
+    let endpoints = ["a", "b", "c"].map(Fast::start);
+    let refs: Vec<&Fast> = endpoints.iter().collect();
+    let gateway = gateway(&refs);
+    for n in 0..8 {
+        let output = std::process::Command::new(testkit::gateway::program())
+            .args(["explain", "--format", "json", "--manifests"])
+            .arg(gateway.directory())
+            .args(["--client-ip", &client(n).to_string(), "http://app.test/"])
+            .output()
+            .unwrap();
+        let said: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        let chosen = said["outcome"]["backends"][0]["chosen"].as_str().unwrap_or_default();
+        let names = ["a", "b", "c"];
+        let name = names.iter().zip(&endpoints).find(|(_, e)| e.address().to_string() == chosen);
+        let name = name.map(|(name, _)| *name);
+        assert_eq!(name, Some(endpoint_of(&gateway, client(n)).as_str()), "{said}");
+    }
+}

@@ -195,3 +195,28 @@ fn to_head_they_have_no_body() {
         assert_eq!(client.read_response("GET").text(), "ok", "the next answer follows the head");
     }
 }
+
+#[test]
+fn a_body_that_is_too_long_is_not_asked_for_and_reaches_nobody() {
+    let endpoint = Endpoint::answering(OK);
+    let gateway = crate::in_front_with(&endpoint, "--request-body-bytes-max 10");
+    let mut client = gateway.connect();
+    client.send(
+        "PUT / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 11\r\nExpect: 100-continue\r\n\r\n",
+    );
+    assert_eq!(client.read_response("PUT").status(), 413);
+    assert!(client.is_closed());
+    assert_eq!(endpoint.connections(), 0);
+    // One that fits is served, and one that does not say how long it is has its bytes counted.
+    let ten = "PUT / HTTP/1.1\r\nHost: app.test\r\nContent-Length: 10\r\n\r\n0123456789";
+    assert_eq!(gateway.connect().exchange(ten).text(), "ok");
+    block_on(async {
+        let client = Http2::connect(gateway.http()).await;
+        for (body, status) in [(&b"0123456789"[..], 200), (b"0123456789a", 413)] {
+            let request = http::Request::put("http://app.test/").body(()).unwrap();
+            assert_eq!(client.send(request, body).await.unwrap().status, status);
+        }
+        let request = http::Request::put("http://app.test/").body(()).unwrap();
+        assert_eq!(client.send(request, b"again").await.unwrap().status, 200);
+    });
+}

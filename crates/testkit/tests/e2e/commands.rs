@@ -1,8 +1,9 @@
 //! The command line: who wins where settings are given twice, what is misspelt, exit codes, help.
 
 use std::ffi::OsStr;
+use std::fmt::Write as _;
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
 
 use testkit::{Endpoint, Gateway, GatewayOptions, gateway, manifests, wait_until};
@@ -135,7 +136,17 @@ fn what_no_command_can_do_is_2_and_is_told_on_standard_error() {
         &["lnt"],
         &["run"],
         &["run", "--manifests", "/nonexistent"],
+        &["run", "--manifests", here, "--config", "/nonexistent"],
         &["run", "--manifests", here, "--http", "nonsense"],
+        &[
+            "run",
+            "--manifests",
+            here,
+            "--access-log",
+            "json",
+            "--access-log-file",
+            "/nonexistent/a",
+        ],
         &["demo", "--no-such-flag"],
         &["echo"],
         &["echo", "--listen", "nonsense"],
@@ -248,7 +259,8 @@ fn no_color_is_honoured_and_a_terminal_gets_colour() {
         format!("explain --manifests {here} http://a.test/"),
         "lint /nonexistent".to_owned(),
         "run --help".to_owned(),
-        format!("run --manifests {here} --http off --https off --admin 192.0.2.1:1 --no-such-flag"),
+        // The process log, too.
+        "run --manifests /nonexistent".to_owned(),
     ] {
         let coloured = on_a_terminal(&[], &arguments);
         assert!(coloured.contains('\x1b'), "{arguments}: {coloured:?}");
@@ -349,6 +361,35 @@ fn every_listener_may_be_closed() {
 }
 
 #[test]
+fn manifests_are_read_from_standard_input_by_every_command_that_reads() {
+    let endpoint = Endpoint::answering(OK);
+    let read = |arguments: &[&str], text: &str| {
+        let mut child = Command::new(gateway::program())
+            .args(arguments)
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+        let output = child.wait_with_output().unwrap();
+        (output.status.code(), said(&output))
+    };
+    let good = app(&[&endpoint]);
+    let (code, text) = read(&["lint", "-"], &good);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = read(&["routes", "-"], &good);
+    assert!(code == Some(0) && text.contains("app.test"), "{text}");
+    let expecting = ["explain", "--manifests", "-", "--expect", "default/app", "http://app.test/"];
+    let (code, text) = read(&expecting, &good);
+    assert_eq!(code, Some(0), "{text}");
+    let (code, text) = read(&["lint", "-"], &manifests::ingress("app", "Bad_Host!", "app"));
+    assert_eq!(code, Some(1), "{text}");
+    assert!(text.contains("invalid-host") && text.contains(":8:"), "{text}");
+}
+
+#[test]
 fn kinds_that_are_not_read_are_named_once_each_and_are_no_mistake() {
     let directory = tempfile::tempdir().unwrap();
     let other = |kind: &str, name: &str| {
@@ -376,9 +417,8 @@ fn documents_that_would_grow_without_bound_are_refused_and_the_others_serve() {
     let endpoint = Endpoint::answering(OK);
     let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for n in 1..30 {
-        let alias = format!("*a{}", n - 1);
-        let row = vec![alias.as_str(); 10].join(", ");
-        bomb.push_str(&format!("a{n}: &a{n} [{row}]\n"));
+        let row = [format!("*a{}", n - 1).as_str(); 10].join(", ");
+        let _ = writeln!(bomb, "a{n}: &a{n} [{row}]");
     }
     let deep = format!("a: {}{}\n", "[".repeat(100_000), "]".repeat(100_000));
     let gateway = GatewayOptions::new()

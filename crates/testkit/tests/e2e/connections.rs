@@ -68,6 +68,25 @@ fn above_the_limit_the_newest_are_turned_away_and_the_others_live() {
 }
 
 #[test]
+fn above_the_limit_a_connection_on_the_tls_port_is_closed_before_its_handshake() {
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_with(&endpoint, "--connections-max 2 --workers 1");
+    let mut held: Vec<RawClient> = (0..2).map(|_| gateway.connect()).collect();
+    for client in &mut held {
+        assert_eq!(client.exchange(GET).text(), "ok");
+    }
+    let config = testkit::tls::trusting_client(&["http/1.1"]);
+    assert!(RawClient::connect_tls(gateway.https(), "app.test", &config).is_err());
+    let mut late = RawClient::connect(gateway.https());
+    let bytes = late.try_read_to_end().unwrap_or_default();
+    assert!(bytes.is_empty(), "nothing is said before a handshake: {bytes:?}");
+    drop(held);
+    wait_until("there is room again", || {
+        RawClient::connect_tls(gateway.https(), "app.test", &config).is_ok()
+    });
+}
+
+#[test]
 fn after_its_last_request_a_connection_ends_in_good_order() {
     let endpoint = Endpoint::answering(OK);
     let gateway = in_front_with(&endpoint, "--connection-requests-max 3");

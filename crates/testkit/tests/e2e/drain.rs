@@ -107,3 +107,15 @@ fn a_websocket_lives_until_the_timeout() {
     });
     let _: std::process::ExitStatus = Gateway::wait(gateway);
 }
+
+#[test]
+fn an_interrupt_from_the_keyboard_drains_too() {
+    let endpoint = slow();
+    let gateway = in_front_with(&endpoint, "--drain-timeout 10s");
+    let mut busy = gateway.connect();
+    busy.send(GET);
+    wait_until("the endpoint is asked", || endpoint.connections() == 1);
+    gateway.interrupt();
+    assert_eq!(busy.read_response("GET").text(), "ok");
+    assert!(gateway.wait().success());
+}

@@ -158,3 +158,26 @@ fn operators_are_answered_over_ipv6() {
     let request = format!("GET /readyz HTTP/1.1\r\nHost: {admin}\r\n\r\n");
     assert_eq!(RawClient::connect(admin).exchange(request).status(), 200);
 }
+
+#[test]
+fn all_addresses_of_both_families_may_have_one_port() {
+    let echo = Echo::start("app");
+    let port = free().port();
+    let all = [format!("0.0.0.0:{port}"), format!("[::]:{port}")];
+    let gateway = GatewayOptions::new()
+        .file(
+            "app.yaml",
+            manifests::all(&[
+                manifests::service("app", &[echo.address()]),
+                manifests::ingress("app", "app.test", "app"),
+            ]),
+        )
+        .flags(&format!("--http {} --http {}", all[0], all[1]))
+        .start();
+    for (ip, client) in [("127.0.0.1", "127.0.0.1"), ("[::1]", "::1")] {
+        let address: SocketAddr = format!("{ip}:{port}").parse().unwrap();
+        let answer = RawClient::connect(address).exchange(GET).json();
+        assert_eq!(seen(&answer, "x-forwarded-for"), [client]);
+    }
+    assert!(!gateway.log().contains("listener-not-bound"), "{}", gateway.log());
+}

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{Endpoint, Gateway, wait_until};
+use testkit::{Endpoint, Gateway, manifests, wait_until};
 
 use crate::{OK, in_front_with};
 
@@ -108,4 +108,88 @@ fn the_process_log_is_json_where_it_is_wanted() {
             serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
         assert!(record.is_object(), "{line}");
     }
+}
+
+#[test]
+fn the_log_names_the_request_as_its_endpoint_saw_it() {
+    let echo = testkit::Echo::start("app");
+    let gateway = testkit::GatewayOptions::new()
+        .file(
+            "app.yaml",
+            manifests::all(&[
+                manifests::service("app", &[echo.address()]),
+                manifests::ingress("app", "app.test", "app"),
+            ]),
+        )
+        .flags("--access-log json --workers 1")
+        .start();
+    for own in ["", "X-Request-ID: mine-1\r\n", "X-Request-ID: not \tplain\r\n"] {
+        let request = format!("GET / HTTP/1.1\r\nHost: app.test\r\n{own}\r\n");
+        let answer = gateway.connect().exchange(request).json();
+        let headers = answer["headers"].as_array().unwrap();
+        let ids: Vec<&str> = headers
+            .iter()
+            .filter(|field| field[0].as_str().unwrap().eq_ignore_ascii_case("x-request-id"))
+            .map(|field| field[1].as_str().unwrap())
+            .collect();
+        let [id] = ids[..] else { panic!("one identity: {answer}") };
+        assert!(!id.contains(' '), "{id}");
+        gateway.wait_for_log(&format!("\"{id}\""));
+    }
+    let log = gateway.log();
+    let record = log.lines().find(|line| line.contains("mine-1")).unwrap();
+    let record: serde_json::Value = serde_json::from_str(record).unwrap();
+    assert_eq!(record["request_id"], "mine-1", "{record}");
+    assert_eq!(record["upstream"], echo.address().to_string(), "{record}");
+    assert_eq!(record["upstream_status"], 200, "{record}");
+    assert_eq!(record["generation"], gateway.generation(), "{record}");
+}
+
+#[test]
+fn a_log_that_nobody_takes_holds_up_no_request_and_no_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR,
+        0,
+    )
+    .unwrap();
+    // Somebody has it open, and reads nothing.
+    let _reader = fs::File::options().read(true).write(true).open(&fifo).unwrap();
+    let endpoint = Endpoint::answering(OK);
+    let flags = format!("--access-log json --access-log-file {}", fifo.display());
+    let gateway = in_front_with(&endpoint, &flags);
+    let mut clients: Vec<_> = (0..4).map(|_| gateway.connect()).collect();
+    let batch = crate::GET.repeat(50);
+    wait_until("records are dropped", || {
+        for client in &mut clients {
+            client.send(&batch);
+        }
+        for client in &mut clients {
+            for _ in 0..50 {
+                let response = client.read_response("GET");
+                assert_eq!(response.text(), "ok");
+            }
+        }
+        gateway.metric("portcullis_access_log_dropped_total", &[]) > 0.0
+    });
+    drop(clients);
+    gateway.terminate();
+    assert!(gateway.wait().success());
+}
+
+#[test]
+fn a_full_disk_costs_records_and_nothing_else() {
+    let endpoint = Endpoint::answering(OK);
+    let gateway = in_front_with(&endpoint, "--access-log json --access-log-file /dev/full");
+    for _ in 0..20 {
+        assert_eq!(gateway.get("app.test", "/").text(), "ok");
+    }
+    gateway.wait_for_log("No space left");
+    assert_eq!(gateway.get("app.test", "/").text(), "ok");
+    gateway.terminate();
+    assert!(gateway.wait().success());
 }

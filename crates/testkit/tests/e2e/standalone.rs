@@ -2,8 +2,9 @@
 //! served, and whether a question to `explain` has the answer that traffic gets.
 
 use std::fs;
-use std::net::SocketAddr;
-use std::process::Command;
+use std::io::Write as _;
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Command, Stdio};
 
 use serde_json::Value;
 use testkit::client::http2::Http2;
@@ -194,6 +195,40 @@ fn health_is_answered_on_every_listener_and_in_every_protocol() {
     wait_until("readiness fails", || !gateway.is_ready());
     check(503);
     assert_eq!(gateway.get("plain.test", "/").status(), 200);
+}
+
+#[test]
+fn it_is_alive_at_once_and_ready_when_the_first_configuration_serves() {
+    let echo = Echo::start("app");
+    let (http, admin) = (gateway::free_address(), gateway::free_address());
+    let mut child = Command::new(gateway::program())
+        .args(["run", "--manifests", "-", "--https", "off"])
+        .args(["--http", &http.to_string(), "--admin", &admin.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let ask = |path: &str| {
+        let mut client = RawClient::connect(admin);
+        client.exchange(format!("GET {path} HTTP/1.1\r\nHost: {admin}\r\n\r\n"))
+    };
+    // Its input has not ended: who knows what is still to come?
+    wait_until("operators are answered", || TcpStream::connect(admin).is_ok());
+    assert_eq!(ask("/healthz").status(), 200);
+    let response = ask("/readyz");
+    assert_eq!(response.status(), 503, "{}", response.text());
+    assert!(response.text().contains("no configuration"), "{}", response.text());
+    assert!(TcpStream::connect(http).is_err());
+    let manifests = manifests::all(&[
+        manifests::service("app", &[echo.address()]),
+        manifests::ingress("app", "app.test", "app"),
+    ]);
+    child.stdin.take().unwrap().write_all(manifests.as_bytes()).unwrap();
+    wait_until("it is ready", || ask("/readyz").status() == 200);
+    assert_eq!(RawClient::connect(http).exchange(GET).status(), 200);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 /// What `explain` says of a request.
