@@ -221,6 +221,11 @@ fn filters<'s>(
     if let Some(redirect) = route.https_redirect
         && !facts.is_https
     {
+        if host_text(request).is_empty() {
+            // HTTP/1.0 without Host: there is no URL to name.
+            trace.step("https-redirect", || "the request names no host".to_owned());
+            return Verdict::Refuse(Refusal::HostMissing);
+        }
         let location = https_location(facts, request, redirect.strip_bare_slash);
         trace.step("https-redirect", || format!("{} {location}", redirect.status));
         let status = redirect.status;
@@ -401,6 +406,9 @@ fn https_location(facts: &Facts<'_>, request: &RequestLine<'_>, strip_bare_slash
 fn location(redirect: &Redirect, facts: &Facts<'_>, request: &RequestLine<'_>) -> String {
     match &redirect.target {
         RedirectTarget::Url(url) => url.to_string(),
+        RedirectTarget::Path(path) if host_text(request).is_empty() => {
+            format!("{path}{}", String::from_utf8_lossy(request.query))
+        }
         RedirectTarget::Path(path) => {
             let (scheme, usual) = if facts.is_https { ("https", 443) } else { ("http", 80) };
             let mut out = format!("{scheme}://{}", host_text(request));
