@@ -92,8 +92,11 @@ fn common(fields: &mut impl Fields, record: &AccessRecord<'_>) {
     fields.string_unless_empty("service", record.service.as_bytes());
     if let Some(upstream) = &record.upstream {
         fields.address("upstream", upstream.address);
-        fields.number("upstream_status", u64::from(upstream.status));
-        fields.number("upstream_duration_us", upstream.duration_us);
+        // Absent where it never answered.
+        if upstream.status != 0 {
+            fields.number("upstream_status", u64::from(upstream.status));
+            fields.number("upstream_duration_us", upstream.duration_us);
+        }
         fields.number("attempts", u64::from(upstream.attempts));
     }
     fields.string_unless_empty("request_id", record.request_id);

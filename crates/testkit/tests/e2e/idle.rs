@@ -40,6 +40,8 @@ fn serve(conversation: &mut Conversation, idle: Duration, head: &str) -> io::Res
 fn post(client: &mut RawClient) {
     let response = client.exchange(POST);
     assert_eq!((response.status(), response.text().as_str()), (200, "ok"), "{}", response.head);
+    // What the endpoint says about its connection is not for the client.
+    assert_eq!(response.field("keep-alive"), None, "{}", response.head);
 }
 
 fn gateway(endpoint: &Endpoint) -> Gateway {

@@ -5,7 +5,8 @@ use std::fs;
 use std::path::Path;
 
 use rustix::process::{Pid, Signal, kill_process};
-use testkit::{Endpoint, Gateway, manifests, wait_until};
+use testkit::client::http2::Http2;
+use testkit::{Authority, Endpoint, Gateway, manifests, wait_until};
 
 use crate::{OK, in_front_with};
 
@@ -192,4 +193,87 @@ fn a_full_disk_costs_records_and_nothing_else() {
     assert_eq!(gateway.get("app.test", "/").text(), "ok");
     gateway.terminate();
     assert!(gateway.wait().success());
+}
+
+#[test]
+fn every_way_in_which_an_exchange_ends_has_its_record() {
+    let authority = Authority::new();
+    let endpoint = Endpoint::start(|conversation| {
+        let request = conversation.read_request()?;
+        match request.target() {
+            "/stall" => conversation.stall(),
+            "/cut" => conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")?,
+            "/upgrade" => {
+                conversation.write(
+                    "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\n\
+                     Upgrade: raw\r\n\r\nhello",
+                )?;
+                conversation.read_to_end()?;
+            }
+            _ => conversation.write("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")?,
+        }
+        Ok(())
+    });
+    let ingress = manifests::ingress_with("app", "app.test", "app", &[("ssl-redirect", "false")]);
+    let gateway = testkit::GatewayOptions::new()
+        .file(
+            "app.yaml",
+            manifests::all(&[
+                manifests::service("app", &[endpoint.address()]),
+                ingress + &manifests::tls("app.test", "app"),
+                authority.leaf(&["app.test"]).secret("default", "app"),
+            ]),
+        )
+        .flags("--access-log json --workers 1")
+        .start();
+    let record = |path: &str| -> serde_json::Value {
+        let find = || {
+            let log = gateway.log();
+            let records = log.lines().filter_map(|line| serde_json::from_str(line).ok());
+            records.into_iter().find(|record: &serde_json::Value| record["path"] == path)
+        };
+        wait_until(&format!("{path} is logged"), || find().is_some());
+        find().unwrap()
+    };
+    let request = |path: &str| format!("GET {path} HTTP/1.1\r\nHost: app.test\r\n\r\n");
+
+    let mut leaving = gateway.connect();
+    leaving.send(request("/stall"));
+    wait_until("the endpoint is asked", || endpoint.open() == 1);
+    leaving.reset();
+    let gone = record("/stall");
+    assert_eq!((&gone["status"], &gone["reason"]), (&499.into(), &"client-reset".into()), "{gone}");
+    assert!(gone.get("upstream").is_some() && gone.get("upstream_status").is_none(), "{gone}");
+
+    let mut cut = gateway.connect();
+    cut.send(request("/cut"));
+    assert!(cut.try_read_response("GET").is_err());
+    let cut = record("/cut");
+    assert_eq!(cut["status"], 200, "{cut}");
+    assert!(cut["reason"].as_str().unwrap().starts_with("upstream-"), "{cut}");
+
+    let mut tunnel = gateway.connect();
+    tunnel.send(
+        "GET /upgrade HTTP/1.1\r\nHost: app.test\r\nConnection: upgrade\r\nUpgrade: raw\r\n\r\n",
+    );
+    assert_eq!(tunnel.read_response("GET").status(), 101);
+    tunnel.send("from the client");
+    assert_eq!(tunnel.read_bytes(5), b"hello");
+    drop(tunnel);
+    let tunnel = record("/upgrade");
+    assert_eq!(tunnel["status"], 101, "{tunnel}");
+    assert!(tunnel["bytes_in"].as_u64().unwrap() > 15, "{tunnel}");
+
+    let config = testkit::tls::client(authority.roots(), &["h2"]);
+    testkit::block_on(async {
+        let client = Http2::connect_tls(gateway.https(), "app.test", &config).await;
+        assert_eq!(client.get("https://app.test/h2").await.unwrap().status, 200);
+    });
+    let h2 = record("/h2");
+    assert_eq!(h2["protocol"], "HTTP/2", "{h2}");
+    assert_eq!(h2["scheme"], "https", "{h2}");
+    assert_eq!(h2["sni"], "app.test", "{h2}");
+    assert_eq!(h2["tls"], "1.3", "{h2}");
+    assert_eq!(h2["status"], 200, "{h2}");
+    assert!(h2.get("reason").is_none(), "{h2}");
 }
