@@ -40,6 +40,19 @@ fn curl_is_answered_in_cleartext_and_by_prior_knowledge() {
 }
 
 #[test]
+fn a_client_that_offers_to_switch_to_http_2_is_answered_in_http_1() {
+    let echo = Echo::start("app");
+    let ingress = manifests::ingress("app", "app.test", "app");
+    let service = manifests::service("app", &[echo.address()]);
+    let gateway = Gateway::serving(manifests::all(&[service, ingress]));
+    // curl asks by `Upgrade: h2c`, which no endpoint must hear: it would hide requests from us.
+    let answer = curl(gateway.http(), &["--http2"], "http://app.test/");
+    assert!(answer.start.starts_with("HTTP/1.1 200"), "{}", answer.head);
+    let seen = answer.json()["headers"].to_string().to_lowercase();
+    assert!(!seen.contains("h2c") && !seen.contains("http2-settings"), "{seen}");
+}
+
+#[test]
 fn curl_verifies_the_certificate_and_speaks_both_protocols_over_tls() {
     let authority = Authority::new();
     let echo = Echo::start("app");

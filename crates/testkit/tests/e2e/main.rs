@@ -6,6 +6,7 @@
 
 mod affinity;
 mod answers;
+mod certificates;
 mod changes;
 mod clients;
 mod commands;
