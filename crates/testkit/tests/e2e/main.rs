@@ -19,6 +19,7 @@ mod families;
 mod files;
 mod http2;
 mod idle;
+mod limits;
 mod logs;
 mod messages;
 mod names;
