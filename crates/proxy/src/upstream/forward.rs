@@ -348,27 +348,33 @@ impl Attempt<'_> {
         let worker = self.worker;
         let upgrade = wants_upgrade(&exchange.down);
         let mut informational = 0;
+        let mut unread = None;
         let Exchange { down, watch, .. } = exchange;
         poll_fn(|cx| {
             relay.check(worker, watch)?;
             loop {
                 if let Poll::Ready(Err(error)) = relay.poll_request(cx, worker, down, up) {
-                    // An endpoint that stopped reading may have answered: its word counts first.
-                    if error.side() == crate::error::Side::Upstream
-                        && let Poll::Ready(Ok(())) = up.poll_head(cx)
-                        && up.head().0.status >= 200
-                    {
-                        relay.request.ended = true;
-                        return Poll::Ready(Ok(()));
+                    if error.side() != crate::error::Side::Upstream {
+                        return Poll::Ready(Err(error));
                     }
-                    return Poll::Ready(Err(error));
+                    // An endpoint that stopped reading may have answered: its word counts first,
+                    // also when it is heard of later than the end of its reading.
+                    relay.request.ended = true;
+                    relay.touch(worker);
+                    unread = Some(error);
                 }
-                if up.poll_head(cx)?.is_pending() {
-                    if let Poll::Ready(gone) = down.poll_gone(cx) {
-                        return Poll::Ready(Err(gone));
+                match up.poll_head(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(Err(unread.take().unwrap_or(error)));
                     }
-                    relay.arm(worker, watch);
-                    return Poll::Pending;
+                    Poll::Pending => {
+                        if let Poll::Ready(gone) = down.poll_gone(cx) {
+                            return Poll::Ready(Err(gone));
+                        }
+                        relay.arm(worker, watch);
+                        return Poll::Pending;
+                    }
                 }
                 let (head, bytes) = up.head();
                 match head.status {
