@@ -114,6 +114,9 @@ pub(crate) trait BodySink {
         end: Option<&[u8]>,
     ) -> Result<(), ProxyError>;
 
+    /// There is nothing to send for now: what was kept for this sink alone is given back.
+    fn rest(&mut self) {}
+
     /// A number that changes whenever the socket takes something of what waits in our memory.
     fn progress(&self) -> u64 {
         0
@@ -217,6 +220,7 @@ impl Direction {
                 Poll::Ready(piece) => piece,
                 Poll::Pending => {
                     self.wait = Wait::Source;
+                    sink.rest();
                     return Poll::Pending;
                 }
             };

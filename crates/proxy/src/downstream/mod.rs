@@ -186,6 +186,10 @@ impl BodySink for Downstream<'_> {
         each!(self, stream => stream.write(cx, data, end))
     }
 
+    fn rest(&mut self) {
+        each!(self, stream => stream.rest());
+    }
+
     fn progress(&self) -> u64 {
         each!(self, stream => stream.progress())
     }

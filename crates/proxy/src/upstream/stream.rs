@@ -91,6 +91,10 @@ impl BodySink for UpstreamStream {
         each!(self, stream => stream.write(cx, data, end))
     }
 
+    fn rest(&mut self) {
+        each!(self, stream => stream.rest());
+    }
+
     fn progress(&self) -> u64 {
         each!(self, stream => stream.progress())
     }

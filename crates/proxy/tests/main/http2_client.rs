@@ -509,3 +509,29 @@ fn what_a_stream_was_given_arrives_while_its_endpoint_is_silent() {
         }
     });
 }
+
+#[test]
+fn a_silent_stream_leaves_the_window_of_its_connection_to_the_others() {
+    const BODY: usize = 200_000;
+    let endpoint = Endpoint::new(|conversation| {
+        while let Some((head, _)) = conversation.request() {
+            if head.starts_with("GET /silent") {
+                conversation.say(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+                return conversation.wait_for_end();
+            }
+            conversation
+                .say(format!("HTTP/1.1 200 OK\r\nContent-Length: {BODY}\r\n\r\n").as_bytes());
+            conversation.say(&vec![b'x'; BODY]);
+        }
+    });
+    let world = Plan::to(endpoint.address).start();
+    block_on(async {
+        // The windows that a client has which says nothing about them.
+        let send = open(world.http, 65_535, 65_535).await;
+        let silent = ask(&send, get("/silent")).await.unwrap();
+        let large = ask(&send, get("/large")).await.unwrap();
+        let large = tokio::time::timeout(Duration::from_secs(5), read(large)).await;
+        assert_eq!(large.expect("there is window").unwrap().0.len(), BODY);
+        drop(silent);
+    });
+}

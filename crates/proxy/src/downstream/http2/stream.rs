@@ -334,6 +334,13 @@ impl BodySink for Stream {
         send_piece(send, data, end).map_err(|error| self.failed(error))
     }
 
+    fn rest(&mut self) {
+        if let Some(send) = &mut self.send {
+            // The connection's window is for all its streams.
+            send.reserve_capacity(0);
+        }
+    }
+
     fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
         // The connection's task writes what was queued.
         Poll::Ready(Ok(()))
