@@ -291,7 +291,7 @@ settings! {
         /// How long connecting to an endpoint may take before the next is tried.
         connect_timeout: one Duration = "connect-timeout" "DURATION" ["5s"];
         /// How long an endpoint may take to answer, and between two reads of its answer.
-        /// Upgrades and gRPC are excepted.
+        /// Upgrades are excepted, and gRPC once it was answered.
         response_timeout: one Duration = "response-timeout" "DURATION" ["60s"];
         /// Bytes of a response head; more is answered 502.
         response_head_bytes_max: one Size = "response-head-bytes-max" "SIZE" ["64KiB"];

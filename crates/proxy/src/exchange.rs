@@ -274,6 +274,9 @@ pub(crate) struct Patience {
     pub(crate) client_read: Option<u32>,
     pub(crate) client_write: Option<u32>,
     pub(crate) endpoint: Option<u32>,
+    /// The endpoint's time counts until its head is there, whatever the client still sends; what
+    /// streams on after that may be silent. So it is for gRPC.
+    pub(crate) until_head: bool,
     /// Least rate of the request body, bytes per second.
     pub(crate) rate_min: u64,
 }
@@ -320,8 +323,18 @@ impl Relay {
             client_read: Some(idle),
             client_write: Some(idle),
             endpoint: Some(idle),
+            until_head: false,
             rate_min: 0,
         };
+    }
+
+    /// The endpoint's head was sent on.
+    pub(crate) fn set_begun(&mut self) {
+        // They talk to each other now, at their own pace.
+        self.patience.rate_min = 0;
+        if std::mem::take(&mut self.patience.until_head) {
+            self.patience.endpoint = None;
+        }
     }
 
     /// Starts the endpoint's time anew: it has been asked, or it has begun to answer.
@@ -448,6 +461,9 @@ impl Relay {
             None
         } else {
             match self.response.wait {
+                Wait::Source if patience.until_head => {
+                    after(self.response.last.max(self.request.last), patience.endpoint)
+                }
                 // While the client still sends, the endpoint may take its time.
                 Wait::Source if !self.request.ended && !self.tunnel => None,
                 Wait::Source => after(self.response.last, patience.endpoint),

@@ -42,12 +42,20 @@ struct Inner {
     ahead: Vec<u8>,
     out: Vec<u8>,
     pos: usize,
+    /// Bytes that h2 handed over, ever.
+    accepted: u64,
 }
 
 impl Gathering {
     pub(crate) fn new(transport: Transport, ahead: &[u8]) -> Self {
-        let inner = Inner { transport, ahead: ahead.to_vec(), out: Vec::new(), pos: 0 };
+        let inner =
+            Inner { transport, ahead: ahead.to_vec(), out: Vec::new(), pos: 0, accepted: 0 };
         Self(Rc::new(RefCell::new(inner)))
+    }
+
+    /// Bytes that h2 handed over so far: as long as the number stands, nothing was written.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.0.borrow().accepted
     }
 
     /// Writes what was gathered.
@@ -81,6 +89,12 @@ impl Inner {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let taken = ready!(self.poll_take(cx, bufs))?;
+        self.accepted += taken as u64;
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_take(&mut self, cx: &mut Context<'_>, bufs: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let total: usize = bufs.iter().map(|buf| buf.len()).sum();
         if self.out.len() - self.pos >= GATHER_BYTES
             && self.poll_drain(cx)?.is_pending()

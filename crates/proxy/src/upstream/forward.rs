@@ -202,16 +202,20 @@ impl Attempt<'_> {
     ) -> Failure {
         let closed = matches!(error, ProxyError::UpstreamClosed | ProxyError::UpstreamIo(_));
         let bodyless = !exchange.down.has_body();
+        let (_, head) = exchange.request();
+        let is_repeatable = self.worker.settings.retry_reused
+            && matches!(head.method, Method::Get | Method::Head | Method::Options);
         let again = match up {
             UpstreamStream::Http1(stream) => {
-                let unheard = closed && !stream.heard && bodyless;
-                let (_, head) = exchange.request();
-                let repeatable =
-                    matches!(head.method, Method::Get | Method::Head | Method::Options);
-                let allowed = self.worker.settings.retry_reused;
-                unheard && (!stream.wrote || (stream.reused && repeatable && allowed))
+                closed
+                    && !stream.heard
+                    && bodyless
+                    && (!stream.wrote || (stream.reused && is_repeatable))
             }
-            UpstreamStream::Http2(stream) => relay.request.bytes == 0 && stream.was_refused(),
+            UpstreamStream::Http2(stream) => {
+                (stream.was_refused() && relay.request.bytes == 0)
+                    || (stream.was_lost() && stream.reused && bodyless && is_repeatable)
+            }
         };
         Failure { error, again: again && !exchange.down.has_begun() }
     }
@@ -237,7 +241,8 @@ impl Attempt<'_> {
         Patience {
             client_read: (!is_grpc).then(|| ticks(limits.body_idle_timeout)),
             client_write: Some(ticks(limits.write_idle_timeout)),
-            endpoint: (!is_grpc).then(|| ticks(response)),
+            endpoint: Some(ticks(response)),
+            until_head: is_grpc,
             rate_min: if is_grpc { 0 } else { limits.body_rate_min },
         }
     }
@@ -453,8 +458,7 @@ pub(crate) async fn stream(
                 }
             }
             relay.touch(worker);
-            // They talk to each other now, at their own pace.
-            relay.patience.rate_min = 0;
+            relay.set_begun();
         }
         relay.poll(cx, worker, watch, down, up)
     })

@@ -44,12 +44,15 @@ const OTHERWISE_SAID: KnownSet = KnownSet::of(&[
 #[derive(Clone)]
 pub(crate) struct Handle {
     send: SendRequest<Bytes>,
+    io: Gathering,
     state: Rc<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
     closed: Cell<bool>,
+    /// A request was sent on it.
+    used: Cell<bool>,
     active: Cell<u32>,
     /// Sweeps since the last stream ended.
     idle_sweeps: Cell<u32>,
@@ -118,8 +121,13 @@ pub(crate) async fn open(
             let ready = poll_fn(|cx| handle.send.poll_ready(cx));
             match tokio::time::timeout_at(deadline, ready).await {
                 Ok(Ok(())) => {
-                    worker.metrics.count(Counter::UpstreamRequestsReused);
-                    return Ok(Stream::new(worker, handle.send, identity, in_flight, active));
+                    let reused = handle.state.used.replace(true);
+                    worker.metrics.count(if reused {
+                        Counter::UpstreamRequestsReused
+                    } else {
+                        Counter::UpstreamRequestsNew
+                    });
+                    return Ok(Stream::new(worker, handle, identity, in_flight, active, reused));
                 }
                 Ok(Err(_)) => {
                     handle.state.closed.set(true);
@@ -164,7 +172,7 @@ async fn make(
     let handshake = builder.handshake::<_, Bytes>(io.clone());
     let (send, mut connection) = handshake.await.map_err(ProxyError::UpstreamHttp2)?;
     let state = Rc::new(State::default());
-    let handle = Handle { send, state: state.clone() };
+    let handle = Handle { send, io: io.clone(), state: state.clone() };
     tokio::task::spawn_local(async move {
         let result = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
@@ -187,6 +195,7 @@ async fn make(
 pub(crate) struct Stream {
     worker: Rc<Worker>,
     request: SendRequest<Bytes>,
+    io: Gathering,
     authority: String,
     response: Option<ResponseFuture>,
     send: Option<SendStream<Bytes>>,
@@ -194,23 +203,33 @@ pub(crate) struct Stream {
     body_ended: bool,
     trailers: Vec<u8>,
     work: Option<Box<ResponseWork>>,
+    /// The connection had carried a request before.
+    pub(crate) reused: bool,
+    /// What the connection had taken when the request was handed to it.
+    handed_at: u64,
+    /// A head came, if only an informational one.
+    heard: bool,
     refused: bool,
+    lost: bool,
     is_head: bool,
     _in_flight: InFlight,
-    _active: Active,
+    active: Active,
 }
 
 impl Stream {
     fn new(
         worker: &Rc<Worker>,
-        request: SendRequest<Bytes>,
+        handle: Handle,
         identity: &ConnectionIdentity,
         in_flight: InFlight,
         active: Active,
+        reused: bool,
     ) -> Self {
+        let Handle { send: request, io, .. } = handle;
         Self {
             worker: worker.clone(),
             request,
+            io,
             authority: identity.address.to_string(),
             response: None,
             send: None,
@@ -218,22 +237,39 @@ impl Stream {
             body_ended: false,
             trailers: Vec::new(),
             work: None,
+            reused,
+            handed_at: 0,
+            heard: false,
             refused: false,
+            lost: false,
             is_head: false,
             _in_flight: in_flight,
-            _active: active,
+            active,
         }
     }
 
-    /// Whether the endpoint said that it did not begin to process the request.
+    /// Whether the endpoint did not begin to process the request: it said so, or the connection
+    /// ended before anything of the request was written.
     pub(crate) fn was_refused(&self) -> bool {
         self.refused
     }
 
+    /// Whether the connection ended before anything of the answer was there.
+    pub(crate) fn was_lost(&self) -> bool {
+        self.lost
+    }
+
     fn failed(&mut self, error: h2::Error) -> ProxyError {
+        let ended = error.is_io() || error.is_go_away();
+        if ended {
+            // The next stream need not find out for itself.
+            self.active.0.closed.set(true);
+        }
         let unprocessed = error.reason() == Some(Reason::REFUSED_STREAM)
-            || (error.is_go_away() && error.reason() == Some(Reason::NO_ERROR));
-        self.refused |= unprocessed && self.body.is_none();
+            || (error.is_go_away() && error.reason() == Some(Reason::NO_ERROR))
+            || (ended && self.io.accepted() == self.handed_at);
+        self.refused |= unprocessed && !self.heard;
+        self.lost |= ended && !self.heard;
         ProxyError::UpstreamHttp2(error)
     }
 
@@ -253,6 +289,7 @@ impl Stream {
         self.is_head = text.starts_with(b"HEAD ");
         let request = request_of(text, is_tls, &self.authority)
             .ok_or(ProxyError::Refused(wire::Refusal::TargetForm))?;
+        self.handed_at = self.io.accepted();
         let sent = self.request.send_request(request, ended);
         let (response, send) = sent.map_err(|error| self.failed(error))?;
         self.response = Some(response);
@@ -278,12 +315,14 @@ impl Stream {
         };
         if let Poll::Ready(Some(informational)) = response.poll_informational(cx) {
             let informational = informational.map_err(|error| self.failed(error))?;
+            self.heard = true;
             let (parts, ()) = informational.into_parts();
             return Poll::Ready(self.take_head(&parts, BodyLength::None));
         }
         let answered = ready!(Pin::new(response).poll(cx));
         let (parts, body) = answered.map_err(|error| self.failed(error))?.into_parts();
         let ended = body.is_end_stream();
+        self.heard = true;
         self.body = Some(body);
         self.body_ended = ended;
         let is_bodiless = self.is_head || matches!(parts.status.as_u16(), 204 | 304);

@@ -365,3 +365,130 @@ fn those_who_wait_for_one_connection_do_not_wait_for_each_other() {
         assert!(took < Duration::from_secs(3), "{took:?}");
     }
 }
+
+/// An endpoint whose first connection serves one request, reads another, and ends; later ones serve
+/// all.
+fn cutting() -> (SocketAddr, Arc<AtomicUsize>) {
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a test's own means");
+    listener.set_nonblocking(true).expect("a test's own means");
+    let address = listener.local_addr().expect("a test's own means");
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .expect("a test's own means");
+        runtime.block_on(async move {
+            let listener = tokio::net::TcpListener::from_std(listener).expect("a test's own means");
+            while let Ok((stream, _)) = listener.accept().await {
+                let is_first = count.fetch_add(1, Ordering::SeqCst) == 0;
+                tokio::spawn(async move {
+                    let Ok(mut connection) = h2::server::handshake(stream).await else { return };
+                    let mut served = 0;
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        served += 1;
+                        if is_first && served == 2 {
+                            return;
+                        }
+                        let _ = respond.send_response(status(200), true);
+                    }
+                });
+            }
+        });
+    });
+    (address, connections)
+}
+
+#[test]
+fn a_request_that_may_be_repeated_is_when_its_shared_connection_is_closed_under_it() {
+    let (address, connections) = cutting();
+    let world = Plan::to(address).protocol(UpstreamProtocol::H2c).start();
+    for _ in 0..3 {
+        assert_eq!(connect(world.http).get("/").status, 200);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn a_request_that_may_not_be_repeated_is_not() {
+    let (address, _) = cutting();
+    let world = Plan::to(address).protocol(UpstreamProtocol::H2c).start();
+    let mut client = connect(world.http);
+    assert_eq!(client.get("/").status, 200);
+    client.send("POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(client.response("POST").unwrap().status, 502);
+    assert_eq!(client.get("/").status, 200);
+}
+
+#[test]
+fn a_call_that_is_never_answered_ends_with_the_status_of_a_deadline() {
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, respond| async move {
+        let _open = (request, respond);
+        tokio::time::sleep(Duration::from_mins(1)).await;
+    });
+    let world = Plan::to(endpoint.address)
+        .protocol(UpstreamProtocol::H2c)
+        .limits(|limits| limits.response_timeout = Duration::from_millis(400))
+        .start();
+    block_on(async {
+        let send = http2_client::open(world.http, 1 << 16, 1 << 20).await;
+        // One that has said all it says, and one that keeps its direction open.
+        for ended in [true, false] {
+            let mut ready = send.clone().ready().await.unwrap();
+            let (response, _body) = ready.send_request(call("/svc/Call"), ended).unwrap();
+            let response = response.await.unwrap();
+            assert_eq!(response.status(), 200);
+            assert_eq!(response.headers()["grpc-status"], "4");
+            assert_eq!(response.headers()["grpc-message"], "upstream-timeout");
+        }
+    });
+}
+
+fn call(path: &str) -> Request<()> {
+    Request::post(format!("http://a.test{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .expect("a test's own means")
+}
+
+#[test]
+fn a_call_that_was_answered_may_be_silent_and_one_whose_client_talks_is_not_late() {
+    const TIMEOUT: Duration = Duration::from_millis(300);
+    let endpoint = Http2Endpoint::new(Builder::new(), |request, mut respond| async move {
+        let is_late = request.uri().path() == "/svc/Late";
+        let mut body = request.into_body();
+        if is_late {
+            // Answers when all was said, which takes longer than the timeout.
+            while let Some(Ok(_)) = body.data().await {}
+        }
+        let mut stream = respond.send_response(status(200), false).unwrap();
+        if !is_late {
+            // Silent for longer than the timeout.
+            tokio::time::sleep(3 * TIMEOUT).await;
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", "0".parse().unwrap());
+        stream.send_trailers(trailers).unwrap();
+    });
+    let world = Plan::to(endpoint.address)
+        .protocol(UpstreamProtocol::H2c)
+        .limits(|limits| limits.response_timeout = TIMEOUT)
+        .start();
+    block_on(async {
+        let send = http2_client::open(world.http, 1 << 16, 1 << 20).await;
+        let mut ready = send.clone().ready().await.unwrap();
+        let (silent, _body) = ready.send_request(call("/svc/Silent"), false).unwrap();
+        let (late, mut body) = ready.send_request(call("/svc/Late"), false).unwrap();
+        for _ in 0..6 {
+            tokio::time::sleep(TIMEOUT / 3).await;
+            body.send_data(Bytes::from_static(b"x"), false).unwrap();
+        }
+        body.send_data(Bytes::new(), true).unwrap();
+        for response in [late, silent] {
+            let (_, trailers) = http2_client::read(response.await.unwrap()).await.unwrap();
+            assert_eq!(trailers.unwrap()["grpc-status"], "0");
+        }
+    });
+}

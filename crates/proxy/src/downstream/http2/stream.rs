@@ -167,7 +167,7 @@ impl Stream {
             *response.status_mut() = StatusCode::OK;
             let fields = response.headers_mut();
             fields.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            fields.insert("grpc-status", HeaderValue::from(grpc_status(answer.status)));
+            fields.insert("grpc-status", HeaderValue::from(grpc_status(answer)));
             if let Ok(message) = HeaderValue::from_str(answer.reason) {
                 fields.insert("grpc-message", message);
             }
@@ -214,9 +214,11 @@ impl Stream {
     }
 }
 
-/// The status of gRPC for one of HTTP (gRPC documentation, HTTP to gRPC status code mapping).
-fn grpc_status(status: u16) -> u16 {
-    match status {
+/// The status of gRPC for one of HTTP (gRPC documentation, HTTP to gRPC status code mapping). An
+/// endpoint that was asked and did not answer in time is a deadline that passed.
+fn grpc_status(answer: &Answer<'_>) -> u16 {
+    match answer.status {
+        504 if answer.reason == ProxyError::UpstreamTimeout.reason() => 4,
         400 | 413 | 431 => 13,
         401 => 16,
         403 => 7,
