@@ -228,6 +228,8 @@ settings! {
         drain_delay: one Duration = "drain-delay" "DURATION" ["0s"];
         /// After that, how long requests in flight may take before their connections are cut.
         drain_timeout: one Duration = "drain-timeout" "DURATION" ["5m"];
+        /// How long exchanges may take once their route, certificate or listener is withdrawn.
+        withdrawn_timeout: one Duration = "withdrawn-timeout" "DURATION" ["5m"];
     }
     Logs {
         /// Write a line for each request.

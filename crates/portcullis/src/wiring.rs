@@ -143,6 +143,7 @@ fn limits(settings: &Settings, open_files: u64) -> Limits {
         upstream_idle_max: settings.upstream_idle_max as usize,
         upstream_idle_timeout: settings.upstream_idle_timeout,
         tunnel_idle_timeout: settings.tunnel_idle_timeout,
+        withdrawn_timeout: settings.withdrawn_timeout,
         loop_max: settings.loop_max.get(),
     }
 }

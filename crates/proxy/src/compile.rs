@@ -15,7 +15,7 @@ use routing::{BuildError, HostBlock, HostTable, RouteTable};
 use telemetry::{RouteMetrics, Telemetry};
 
 use crate::downstream::certificates::CertificateTable;
-use crate::registry::{ConnectionIdentity, Registry};
+use crate::registry::{ConnectionIdentity, Registry, RouteId};
 use crate::snapshot::{
     Blocks, CompiledAction, CompiledEndpoint, CompiledRoute, CompiledUpstream, ListenerFacts,
     Snapshot, Split,
@@ -41,9 +41,11 @@ pub(crate) fn compile(model: &Model, inputs: &Inputs<'_>, registry: &mut Registr
             .and_then(|previous| previous.blocks.get(hostname))
             .filter(|(before, _)| before == host)
             .filter(|_| routes.has_slots(host));
-        let table = match known {
-            Some((_, table)) => table.clone(),
-            None => Arc::new(routes.host(host)),
+        let table = if let Some((_, table)) = known {
+            table.clone()
+        } else {
+            let before = inputs.previous.and_then(|previous| previous.blocks.get(hostname));
+            Arc::new(routes.host(host, before.map(|(_, table)| &**table)))
         };
         blocks.insert(hostname.clone(), (host.clone(), table));
     }
@@ -141,11 +143,28 @@ impl RouteCompiler<'_> {
         })
     }
 
-    fn host(&mut self, host: &VirtualHost) -> HostTable<Arc<CompiledRoute>> {
+    fn host(
+        &mut self,
+        host: &VirtualHost,
+        before: Option<&HostTable<Arc<CompiledRoute>>>,
+    ) -> HostTable<Arc<CompiledRoute>> {
+        let known: HashMap<&PathMatch, RouteId> = before
+            .into_iter()
+            .flat_map(HostTable::routes)
+            .map(|(path, route)| (path, route.id))
+            .filter(|(_, id)| *id != RouteId::NONE)
+            .collect();
         let routes = host
             .routes
             .iter()
-            .map(|route| (route.path.clone(), Arc::new(self.route(host, route))))
+            .map(|route| {
+                let id = if route.policy.closed.is_some() {
+                    RouteId::NONE
+                } else {
+                    known.get(&route.path).copied().unwrap_or_else(|| self.registry.new_route())
+                };
+                (route.path.clone(), Arc::new(self.route(host, route, id)))
+            })
             .collect();
         let block = HostBlock {
             hostname: host.hostname.clone(),
@@ -167,7 +186,7 @@ impl RouteCompiler<'_> {
             action: Action::unavailable(Code::InvalidRegex.id()),
             provenance: host.provenance.clone(),
         };
-        let compiled = Arc::new(self.route(host, &route));
+        let compiled = Arc::new(self.route(host, &route, RouteId::NONE));
         let block = HostBlock {
             hostname: host.hostname.clone(),
             path_form: host.path_form,
@@ -178,7 +197,7 @@ impl RouteCompiler<'_> {
         HostTable::build(block).expect("a block without patterns can be built")
     }
 
-    fn route(&mut self, host: &VirtualHost, route: &Route) -> CompiledRoute {
+    fn route(&mut self, host: &VirtualHost, route: &Route, id: RouteId) -> CompiledRoute {
         let object = &route.provenance.object;
         let telemetry = self.telemetry;
         let metrics = self
@@ -187,6 +206,7 @@ impl RouteCompiler<'_> {
             .or_insert_with(|| telemetry.route(&object.namespace, &object.name))
             .clone();
         CompiledRoute {
+            id,
             action: self.action(route),
             https_redirect: route.policy.https_redirect,
             access: access(route),

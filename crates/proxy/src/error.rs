@@ -60,6 +60,8 @@ pub(crate) enum ProxyError {
     Loop,
     #[error("stopping")]
     Stopping,
+    #[error("its route, certificate or listener was withdrawn")]
+    Withdrawn,
 }
 
 impl ProxyError {
@@ -75,7 +77,7 @@ impl ProxyError {
             | Self::BodyTooLarge
             | Self::ClientHttp2(_)
             | Self::Loop => Side::Downstream,
-            Self::NoEndpoint | Self::Stopping => Side::Ours,
+            Self::NoEndpoint | Self::Stopping | Self::Withdrawn => Side::Ours,
             Self::Connect(_)
             | Self::ConnectTimeout
             | Self::UpstreamIo(_)
@@ -98,7 +100,7 @@ impl ProxyError {
             }
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
-            Self::NoEndpoint | Self::Stopping => 503,
+            Self::NoEndpoint | Self::Stopping | Self::Withdrawn => 503,
             Self::Connect(_)
             | Self::UpstreamIo(_)
             | Self::UpstreamClosed
@@ -136,6 +138,7 @@ impl ProxyError {
             Self::ClientHttp2(_) => "client-http2-error",
             Self::Loop => "loop",
             Self::Stopping => "stopping",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }

@@ -9,7 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use wire::RequestHead;
+use wire::{RequestHead, WebSocketFrames};
 
 use crate::buffer::Input;
 use crate::decide::Scratch;
@@ -148,6 +148,8 @@ pub(crate) struct Direction {
     /// The sink's progress when it was looked at last.
     progress: u64,
     piece_max: usize,
+    /// In a WebSocket: where its frames end.
+    frames: Option<WebSocketFrames>,
 }
 
 impl Direction {
@@ -161,7 +163,13 @@ impl Direction {
             last: now,
             progress: 0,
             piece_max: PIECE_FAST,
+            frames: None,
         }
+    }
+
+    /// Whether its peer may be told by a frame that this is the end.
+    pub(crate) fn may_close(&self) -> bool {
+        !self.written && self.frames.as_ref().is_some_and(WebSocketFrames::may_close)
     }
 
     /// The last piece went out with the head.
@@ -234,6 +242,9 @@ impl Direction {
                 Place::Shared(bytes) => bytes,
             };
             sink.write(cx, data, piece.ended.then(|| source.trailers()))?;
+            if let Some(frames) = &mut self.frames {
+                frames.pass(data);
+            }
             source.release(&piece);
             self.last = worker.watches.now();
             self.written = piece.ended;
@@ -313,11 +324,15 @@ impl Relay {
     }
 
     /// From now on both directions carry bytes as they are, until both have ended.
-    pub(crate) fn begin_tunnel(&mut self, worker: &Worker, idle: u32) {
+    pub(crate) fn begin_tunnel(&mut self, worker: &Worker, idle: u32, is_websocket: bool) {
         let now = worker.watches.now();
         self.tunnel = true;
-        self.request = Direction { bytes: self.request.bytes, ..Direction::new(false, now) };
+        let carried = self.request.bytes;
+        self.request = Direction::new(false, now);
+        self.request.bytes = carried;
         self.response = Direction::new(false, now);
+        self.request.frames = is_websocket.then(WebSocketFrames::default);
+        self.response.frames = is_websocket.then(WebSocketFrames::default);
         self.request_bytes_max = u64::MAX;
         self.patience = Patience {
             client_read: Some(idle),
@@ -498,10 +513,13 @@ impl Relay {
         if worker.phase() == Phase::Stopping {
             return Err(ProxyError::Stopping);
         }
+        let now = worker.watches.now();
+        if watch.is_over(now) {
+            return Err(ProxyError::Withdrawn);
+        }
         if !watch.is_expired() {
             return Ok(());
         }
-        let now = worker.watches.now();
         let passed = |deadline: Option<u32>| deadline.is_some_and(|deadline| deadline <= now);
         let (request, response) = self.deadlines();
         if passed(request) {

@@ -78,6 +78,8 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
                 fail(worker, exchange, &ProxyError::NoEndpoint).await;
                 return record(worker, exchange, &identity, route.map(|r| &**r), generation, "");
             };
+            // Before anything is waited for: a later withdrawal finds this exchange.
+            exchange.watch.enter(route.id);
             let is_http2 = matches!(exchange.down, Downstream::Http2(_));
             if is_http2 || exchange.down.body_is_pending() {
                 // An upload or a call of gRPC may take long: it holds its route, and lets the

@@ -19,6 +19,7 @@ mod decide;
 mod downstream;
 mod error;
 mod exchange;
+mod farewell;
 mod handle;
 mod http2;
 mod publish;
@@ -30,6 +31,7 @@ mod splice;
 mod transport;
 mod upstream;
 mod watch;
+mod withdrawal;
 mod worker;
 
 use std::sync::Arc;

@@ -17,6 +17,7 @@ use crate::compile::{self, Inputs};
 use crate::registry::Registry;
 use crate::snapshot::Snapshot;
 use crate::sockets::SocketTable;
+use crate::withdrawal::Withdrawal;
 use crate::worker::{Command, WorkerHandle};
 
 /// How far the process is on its way out.
@@ -182,8 +183,11 @@ impl Publisher {
 
     fn replace(&self, state: &mut State, snapshot: Snapshot) {
         let old = self.published.swap(snapshot);
+        let withdrawal = Withdrawal::between(&old, &self.published.load()).map(Arc::new);
         state.retired.push(old);
-        self.workers.iter().for_each(|worker| worker.send(Command::Refresh));
+        for worker in &self.workers {
+            worker.send(Command::Refresh(withdrawal.clone()));
+        }
     }
 
     fn retire_in(&self, state: &mut State) {

@@ -16,6 +16,15 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use model::{UpstreamId, UpstreamProtocol, UpstreamTls};
 
+/// A route as long as a host has its path. Never used twice in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct RouteId(u64);
+
+impl RouteId {
+    /// Of nothing, and of routes that serve nothing.
+    pub(crate) const NONE: Self = Self(0);
+}
+
 /// Where an upstream stands in every snapshot that has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct UpstreamSlot(pub(crate) u32);
@@ -65,9 +74,16 @@ pub(crate) struct Registry {
     slots_used: u32,
     endpoints: HashMap<ConnectionIdentity, Arc<EndpointState>>,
     next_key: u64,
+    last_route: u64,
 }
 
 impl Registry {
+    /// A number for a route that is new.
+    pub(crate) fn new_route(&mut self) -> RouteId {
+        self.last_route += 1;
+        RouteId(self.last_route)
+    }
+
     /// The slot of an upstream: the same as long as any live snapshot has it.
     pub(crate) fn slot(&mut self, id: &UpstreamId) -> UpstreamSlot {
         if let Some(slot) = self.slots.get(id) {

@@ -92,6 +92,8 @@ pub struct Limits {
     pub upstream_idle_timeout: Duration,
     /// Upgraded connections that move no byte for this time are closed.
     pub tunnel_idle_timeout: Duration,
+    /// What is in flight when its route, certificate or listener is withdrawn ends after this time.
+    pub withdrawn_timeout: Duration,
     /// Passes through proxies of this name before a request is called a loop (508).
     pub loop_max: u32,
 }
@@ -126,6 +128,7 @@ impl Default for Limits {
             upstream_idle_max: 256,
             upstream_idle_timeout: Duration::from_mins(1),
             tunnel_idle_timeout: Duration::from_hours(1),
+            withdrawn_timeout: Duration::from_mins(5),
             loop_max: 10,
         }
     }

@@ -12,7 +12,7 @@ use routing::{HostTable, RouteTable};
 use telemetry::RouteMetrics;
 
 use crate::downstream::certificates::CertificateTable;
-use crate::registry::{EndpointState, UpstreamSlot};
+use crate::registry::{EndpointState, RouteId, UpstreamSlot};
 
 /// What every worker serves from. Each part has its own `Arc`, so that endpoints or certificates
 /// are replaced without touching the rest.
@@ -115,6 +115,7 @@ impl ListenerFacts {
 /// One route, everything looked up beforehand.
 #[derive(Debug)]
 pub struct CompiledRoute {
+    pub(crate) id: RouteId,
     pub(crate) route: model::Route,
     pub(crate) hostname: Hostname,
     pub(crate) action: CompiledAction,

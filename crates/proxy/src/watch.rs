@@ -2,6 +2,9 @@
 //!
 //! A task arms its [`Watch`] before it waits; the worker's sweep marks watches that are past their
 //! deadline and wakes their tasks; every wait of the task looks at the mark. Arming is a store.
+//!
+//! A watch also says which route its task serves and which client, so that a [`Withdrawal`] finds
+//! the tasks it concerns. Nothing is looked up for that while requests are served.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -9,6 +12,11 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use slab::Slab;
+
+use crate::downstream::client::ClientFacts;
+use crate::registry::RouteId;
+use crate::snapshot::Snapshot;
+use crate::withdrawal::{Loss, Withdrawal};
 
 /// Length of one tick.
 pub(crate) const TICK: Duration = Duration::from_millis(100);
@@ -23,16 +31,86 @@ pub(crate) fn ticks(duration: Duration) -> u32 {
 }
 
 /// The deadline of one task.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Watch {
     deadline: Cell<u32>,
     expired: Cell<bool>,
     /// The task waits for a next request and may be told to stop.
     idle: Cell<bool>,
+    /// The route of the exchange in progress, or of the last one.
+    route: Cell<RouteId>,
+    client: RefCell<Option<Rc<ClientFacts>>>,
+    /// No further request is wanted on this connection.
+    leaving: Cell<bool>,
+    /// What the connection was made with is gone: not even the next request is served.
+    untrusted: Cell<bool>,
+    /// When the exchange in progress is ended, because its route or its connection was withdrawn.
+    end: Cell<u32>,
+    /// The same for every exchange of the connection.
+    connection_end: Cell<u32>,
+    /// The task was told that the end has come.
+    told: Cell<bool>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Watch {
+    fn new() -> Self {
+        Self {
+            deadline: Cell::new(NEVER),
+            expired: Cell::new(false),
+            idle: Cell::new(false),
+            route: Cell::new(RouteId::NONE),
+            client: RefCell::new(None),
+            leaving: Cell::new(false),
+            untrusted: Cell::new(false),
+            end: Cell::new(NEVER),
+            connection_end: Cell::new(NEVER),
+            told: Cell::new(false),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Says whose connection the task serves.
+    pub(crate) fn set_client(&self, client: &Rc<ClientFacts>) {
+        *self.client.borrow_mut() = Some(client.clone());
+    }
+
+    /// Says which route is served from here on.
+    pub(crate) fn enter(&self, route: RouteId) {
+        self.route.set(route);
+        self.end.set(self.connection_end.get());
+        self.told.set(false);
+    }
+
+    /// Whether the connection ends with the exchange in progress.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.leaving.get()
+    }
+
+    /// Whether the connection ends without another exchange.
+    pub(crate) fn is_untrusted(&self) -> bool {
+        self.untrusted.get()
+    }
+
+    /// Whether what the exchange in progress rests on was withdrawn, and its time is over.
+    pub(crate) fn is_over(&self, now: u32) -> bool {
+        self.end.get() <= now
+    }
+
+    /// The connection is withdrawn: its exchanges end at this tick.
+    pub(crate) fn withdraw(&self, end: u32) {
+        self.leaving.set(true);
+        self.connection_end.set(end.min(self.connection_end.get()));
+        self.end.set(end.min(self.end.get()));
+    }
+
+    /// A stream of a connection that was withdrawn already ends with it.
+    pub(crate) fn follow(&self, connection: &Self) {
+        if connection.is_leaving() {
+            self.withdraw(connection.connection_end.get());
+        }
+    }
+
     /// Remembers whom to wake. A task's waker does not change, so once is enough.
     pub(crate) fn attach(&self, cx: &Context<'_>) {
         let mut waker = self.waker.borrow_mut();
@@ -101,7 +179,7 @@ impl Drop for Registered {
 impl Watches {
     /// Adds a watch without a deadline.
     pub(crate) fn register(self: &Rc<Self>) -> Registered {
-        let watch = Rc::new(Watch { deadline: Cell::new(NEVER), ..Watch::default() });
+        let watch = Rc::new(Watch::new());
         let key = self.slab.borrow_mut().insert(watch.clone());
         Registered { watch, key, table: self.clone() }
     }
@@ -122,6 +200,33 @@ impl Watches {
         for (_, watch) in self.slab.borrow().iter() {
             if watch.deadline.get() <= now && !watch.expired.replace(true) {
                 watch.wake();
+            }
+            if watch.end.get() <= now && !watch.told.replace(true) {
+                watch.wake();
+            }
+        }
+    }
+
+    /// Tells the tasks whose route or connection was withdrawn; what they are at ends at `end`.
+    pub(crate) fn withdraw(&self, withdrawal: &Withdrawal, snapshot: &Snapshot, end: u32) {
+        for (_, watch) in self.slab.borrow().iter() {
+            let loss =
+                watch.client.borrow().as_ref().and_then(|client| withdrawal.loss(client, snapshot));
+            match loss {
+                Some(Loss::Certificate) => {
+                    watch.untrusted.set(true);
+                    watch.withdraw(end);
+                    watch.wake();
+                }
+                Some(Loss::Listener) => {
+                    watch.withdraw(end);
+                    watch.wake();
+                }
+                None if withdrawal.routes.contains(&watch.route.get()) => {
+                    watch.leaving.set(true);
+                    watch.end.set(end.min(watch.end.get()));
+                }
+                None => {}
             }
         }
     }

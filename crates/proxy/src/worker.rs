@@ -28,7 +28,8 @@ use crate::splice::{PIPES_KEPT_MAX, Pipe};
 use crate::upstream::http1::ResponseWork;
 use crate::upstream::pool::Pools;
 use crate::upstream::tls::ClientConfigs;
-use crate::watch::{TICK, Watches};
+use crate::watch::{TICK, Watches, ticks};
+use crate::withdrawal::Withdrawal;
 
 /// What bulk reads go through. One per worker, used between two waits only.
 const SCRATCH_BYTES: usize = 256 * 1024;
@@ -47,8 +48,8 @@ pub(crate) enum Command {
     Listen(ListenerFacts, TcpListener),
     /// Stop accepting, take what the queue holds, close.
     Unlisten(ListenerId),
-    /// There is a newer snapshot: let go of the old one.
-    Refresh,
+    /// There is a newer snapshot: let go of the old one, and drain what it took away.
+    Refresh(Option<Arc<Withdrawal>>),
     /// Stop accepting everywhere and end connections as they become idle.
     Drain,
     /// Cut what is left and end.
@@ -183,9 +184,13 @@ impl Worker {
     }
 
     /// Lets go of an outdated snapshot. The publisher holds it too, so nothing is freed here.
-    fn refresh(&self) {
+    fn refresh(&self, withdrawal: Option<&Withdrawal>) {
         let snapshot = self.pin();
         self.pools.retain(&snapshot);
+        if let Some(withdrawal) = withdrawal {
+            let end = self.watches.after(ticks(self.settings.limits.withdrawn_timeout));
+            self.watches.withdraw(withdrawal, &snapshot, end);
+        }
     }
 
     /// Working memory for one exchange.
@@ -282,7 +287,7 @@ async fn run(worker: Rc<Worker>, mut inbox: mpsc::UnboundedReceiver<Command>) {
                 }
             }
             Command::Unlisten(id) => worker.close_gate(id),
-            Command::Refresh => worker.refresh(),
+            Command::Refresh(withdrawal) => worker.refresh(withdrawal.as_deref()),
             Command::Drain => {
                 worker.close_gates();
                 // Twice in effect: connections that are idle now close, the others see the phase.

@@ -18,6 +18,7 @@ mod request_line;
 mod response;
 mod text;
 mod trailer;
+mod websocket;
 mod write;
 
 pub use authority::Authority;
@@ -31,6 +32,7 @@ pub use refusal::Refusal;
 pub use request::{HeadLimits, Method, Parse, RequestHead, Target, Version};
 pub use response::ResponseHead;
 pub use trailer::trailer_is_allowed;
+pub use websocket::{WebSocketFrames, websocket_close};
 pub use write::{
     RequestEdits, ResponseEdits, write_chunk_size, write_last_chunk, write_request,
     write_request_with, write_response, write_response_with,

@@ -40,7 +40,7 @@ pub(crate) async fn serve(
         tokio::select! {
             biased;
             accepted = listener.accept() => match accepted {
-                Ok((stream, peer)) => admit(&worker, &facts, stream, peer),
+                Ok((stream, peer)) => admit(&worker, &facts, &gate, stream, peer),
                 Err(error) => failed(&worker, &facts, &error).await,
             },
             () = gate.notify.notified() => break,
@@ -48,7 +48,7 @@ pub(crate) async fn serve(
     }
     poll_fn(|cx| {
         while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(cx) {
-            admit(&worker, &facts, stream, peer);
+            admit(&worker, &facts, &gate, stream, peer);
         }
         Poll::Ready(())
     })
@@ -67,6 +67,7 @@ async fn failed(worker: &Worker, facts: &ListenerFacts, error: &io::Error) {
 fn admit(
     worker: &Rc<Worker>,
     facts: &ListenerFacts,
+    gate: &Gate,
     stream: TcpStream,
     peer: std::net::SocketAddr,
 ) {
@@ -77,10 +78,15 @@ fn admit(
     };
     let worker = worker.clone();
     let facts = facts.clone();
+    let watch = worker.watches.register();
+    if gate.closing.get() {
+        // It came while its listener went, and after the others were told.
+        let timeout = worker.settings.limits.withdrawn_timeout;
+        watch.withdraw(worker.watches.after(ticks(timeout)));
+    }
     tokio::task::spawn_local(async move {
         let tls = facts.is_tls();
         worker.metrics.connection_opened(tls);
-        let watch = worker.watches.register();
         poll_fn(|cx| {
             watch.attach(cx);
             Poll::Ready(())
@@ -163,6 +169,9 @@ async fn handshaken(
         }
     };
     let Transport::Plain(stream) = plain else { return None };
+    let is_named =
+        |worker: &Worker| worker.pin().certificate_for(hello.server_name.as_deref()).is_some();
+    let was_named = is_named(worker);
     let mut session = ServerConnection::new(worker.tls.clone()).ok()?;
     let mut bytes = input.filled();
     while !bytes.is_empty() {
@@ -180,5 +189,9 @@ async fn handshaken(
     })
     .await;
     done.ok()?;
+    if was_named && !is_named(worker) {
+        // Its certificate was withdrawn meanwhile, and the client not known yet.
+        return None;
+    }
     Some((tls, hello.server_name))
 }

@@ -65,6 +65,7 @@ pub(crate) async fn serve(
     watch: &Registered,
 ) {
     let old_at = worker.watches.after(ticks(worker.settings.limits.connection_age_max));
+    watch.set_client(&facts);
     let mut connection = Connection {
         transport,
         facts,
@@ -155,7 +156,7 @@ async fn idle(
             Poll::Pending => worker.give_work(work),
         }
         // A connection that was accepted is owed one request even while draining.
-        let leaving = worker.phase() >= Phase::Draining && !first;
+        let leaving = worker.phase() >= Phase::Draining && !first || watch.is_untrusted();
         if watch.is_expired() || leaving || worker.phase() == Phase::Stopping {
             return Poll::Ready(None);
         }
@@ -246,7 +247,7 @@ async fn exchange(
     started: Instant,
 ) -> After {
     let facts = connection.facts.clone();
-    let stream = Stream::new(worker, connection, work);
+    let stream = Stream::new(worker, connection, work, watch);
     let mut exchange = Exchange {
         down: Downstream::Http1(stream),
         client: facts,
@@ -273,7 +274,7 @@ async fn refuse(
     let facts = connection.facts.clone();
     work.input.pos = work.input.end;
     work.head.clear();
-    let stream = Stream::new(worker, connection, work);
+    let stream = Stream::new(worker, connection, work, watch);
     let mut exchange = Exchange {
         down: Downstream::Http1(stream),
         client: facts,

@@ -111,6 +111,7 @@ pub(crate) async fn serve(
 ) {
     let limits = &worker.settings.limits;
     let io = Gathering::new(transport, ahead);
+    watch.set_client(&facts);
     watch.arm(worker.watches.after(ticks(limits.head_timeout)));
     let mut handshake = builder(limits).handshake::<_, Bytes>(io.clone());
     let connection = poll_fn(|cx| {
@@ -173,6 +174,7 @@ pub(crate) async fn serve(
             let old = requests >= limits.requests_per_connection_max
                 || worker.watches.now() >= old_at
                 || phase >= Phase::Draining
+                || watch.is_leaving()
                 || (idle && watch.is_expired());
             if old && !leaving {
                 leaving = true;
@@ -192,7 +194,11 @@ pub(crate) async fn serve(
         let Some((request, respond)) = next else { return };
         requests += 1;
         shared.active.set(shared.active.get() + 1);
-        tokio::task::spawn_local(stream(worker.clone(), shared.clone(), request, respond));
+        let stream_watch = worker.watches.register();
+        stream_watch.set_client(&shared.facts);
+        stream_watch.follow(watch);
+        let stream = stream(worker.clone(), shared.clone(), stream_watch, request, respond);
+        tokio::task::spawn_local(stream);
     }
 }
 
@@ -200,11 +206,11 @@ pub(crate) async fn serve(
 async fn stream(
     worker: Rc<Worker>,
     shared: Rc<Shared>,
+    watch: Registered,
     request: http::Request<RecvStream>,
     respond: SendResponse<Bytes>,
 ) {
     let started = Instant::now();
-    let watch = worker.watches.register();
     poll_fn(|cx| {
         watch.attach(cx);
         Poll::Ready(())

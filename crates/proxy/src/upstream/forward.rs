@@ -14,6 +14,7 @@ use crate::error::ProxyError;
 use crate::exchange::{
     BodySource, Exchange, Patience, Pen, Piece, Place, Relay, UpstreamOutcome, Work,
 };
+use crate::farewell;
 use crate::snapshot::{CompiledRoute, CompiledUpstream};
 use crate::upstream::connect::{connect, unless_expired};
 use crate::upstream::load_balancing::{Pick, Picked};
@@ -422,9 +423,12 @@ pub(crate) async fn stream(
         if !down.has_begun() {
             if status == 101 {
                 let (head, bytes) = up.head();
+                let protocol = head.field(Known::Upgrade).map(|field| field.value.of(bytes));
+                let is_websocket =
+                    protocol.is_some_and(|name| name.eq_ignore_ascii_case(b"websocket"));
                 down.begin_tunnel(cx, head, bytes)?;
                 up.begin_tunnel();
-                relay.begin_tunnel(worker, *tunnel_idle);
+                relay.begin_tunnel(worker, *tunnel_idle, is_websocket);
                 worker.metrics.raise(Gauge::UpgradesOpen);
             } else {
                 let (head, bytes) = up.head();
@@ -464,6 +468,9 @@ pub(crate) async fn stream(
     })
     .await;
     if relay.tunnel {
+        if let Err(ProxyError::Stopping | ProxyError::Withdrawn) = &result {
+            farewell::say(worker, watch, relay, down, up).await;
+        }
         worker.metrics.lower(Gauge::UpgradesOpen);
     }
     outcome.bytes_in += relay.request.bytes;

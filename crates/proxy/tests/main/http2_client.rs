@@ -73,7 +73,7 @@ pub(crate) async fn read(
     Ok((body, stream.trailers().await?))
 }
 
-async fn ask(
+pub(crate) async fn ask(
     send: &SendRequest<Bytes>,
     request: Request<()>,
 ) -> Result<Response<RecvStream>, h2::Error> {

@@ -12,4 +12,5 @@ mod mixture;
 mod tls;
 mod tls_endpoint;
 mod tunnel;
+mod withdrawal;
 mod world;

@@ -73,7 +73,12 @@ pub(crate) fn config(protocols: &[&str]) -> Arc<ClientConfig> {
 }
 
 fn secure(stream: TcpStream) -> Secured {
-    let name = ServerName::try_from("a.test").expect("a test's own means");
+    secure_as("a.test", stream)
+}
+
+/// A connection that asks for this name.
+pub(crate) fn secure_as(name: &'static str, stream: TcpStream) -> Secured {
+    let name = ServerName::try_from(name).expect("a test's own means");
     let session = ClientConnection::new(config(&["http/1.1"]), name).expect("a test's own means");
     Client::over(StreamOwned::new(session, stream))
 }

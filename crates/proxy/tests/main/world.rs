@@ -52,7 +52,8 @@ pub(crate) struct World {
     pub http: SocketAddr,
     pub https: SocketAddr,
     telemetry: Arc<Telemetry>,
-    model: Model,
+    pub model: Model,
+    table: EndpointTable,
 }
 
 fn upstream() -> UpstreamId {
@@ -124,7 +125,8 @@ impl World {
                 bound.filter(|bound| bound.ip() == std::net::IpAddr::from([127, 0, 0, host]));
             found.next().expect("a listener that was asked for")
         };
-        Self { http: at(1), https: at(2), proxy, telemetry, model }
+        let table = table(&plan.endpoints);
+        Self { http: at(1), https: at(2), proxy, telemetry, model, table }
     }
 
     /// Serves other endpoints.
@@ -135,6 +137,11 @@ impl World {
     /// Publishes the same configuration again, as a new snapshot.
     pub(crate) fn publish_again(&self, endpoints: &[SocketAddr]) {
         self.proxy.publish(&self.model, &table(endpoints), &KeyMaterial::new());
+    }
+
+    /// Publishes another configuration.
+    pub(crate) fn publish(&self, model: &Model, material: &KeyMaterial) {
+        self.proxy.publish(model, &self.table, material);
     }
 
     /// The metrics page.

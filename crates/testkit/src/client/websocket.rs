@@ -55,6 +55,17 @@ impl WebSocket {
         }
     }
 
+    /// The code of the Close that ends what is heard; `None` when it ends without one.
+    pub async fn hear_close(&mut self) -> Option<u16> {
+        loop {
+            match self.stream.next().await? {
+                Ok(Message::Close(frame)) => return frame.map(|frame| frame.code.into()),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
     /// Closes in good order.
     ///
     /// # Errors

@@ -103,7 +103,7 @@ fn a_websocket_lives_until_the_timeout() {
         gateway.terminate();
         wait_until("it drains", || std::net::TcpStream::connect(gateway.http()).is_err());
         assert_eq!(socket.say("two").await.unwrap(), "two");
-        assert!(socket.hear().await.is_err());
+        assert_eq!(socket.hear_close().await, Some(1001));
     });
     let _: std::process::ExitStatus = Gateway::wait(gateway);
 }

@@ -14,6 +14,7 @@ use crate::downstream::Begin;
 use crate::error::ProxyError;
 use crate::exchange::{BodySink, BodySource, Pen, Piece, Place, Work};
 use crate::publish::Phase;
+use crate::watch::Watch;
 use crate::worker::Worker;
 
 /// How a response body is framed towards the client.
@@ -29,6 +30,7 @@ pub(crate) struct Stream<'c> {
     worker: &'c Worker,
     connection: &'c mut Connection,
     work: &'c mut Work,
+    watch: &'c Watch,
     body: BodyDecoder,
     framing: Framing,
     begun: bool,
@@ -36,6 +38,10 @@ pub(crate) struct Stream<'c> {
     owes_continue: bool,
     keep_alive: bool,
     failed: bool,
+    /// A client can tell where the response ends, so that a close in good order is no lie.
+    is_delimited: bool,
+    /// It failed, and the connection may yet end in good order.
+    in_order: bool,
     /// Bytes of the response head that was sent.
     head_bytes: usize,
     /// Bytes pass as they are, both ways.
@@ -47,6 +53,7 @@ impl<'c> Stream<'c> {
         worker: &'c Worker,
         connection: &'c mut Connection,
         work: &'c mut Work,
+        watch: &'c Watch,
     ) -> Self {
         let limits = &worker.settings.limits;
         let keep_alive = work.head.keep_alive
@@ -59,11 +66,14 @@ impl<'c> Stream<'c> {
             owes_continue: work.head.expect_continue,
             keep_alive,
             failed: false,
+            is_delimited: false,
+            in_order: false,
             head_bytes: 0,
             tunnel: false,
             worker,
             connection,
             work,
+            watch,
         }
     }
 
@@ -106,6 +116,9 @@ impl<'c> Stream<'c> {
     }
 
     pub(super) fn after(&mut self) -> After {
+        if self.in_order {
+            return After::Linger;
+        }
         if self.failed && self.begun {
             return After::Abort;
         }
@@ -206,9 +219,11 @@ impl<'c> Stream<'c> {
         self.send_head(cx, head, bytes, true)
     }
 
-    /// Ends politely from now on, where the process or the connection's age asks for it.
+    /// Ends politely from now on, where the process or a withdrawal asks for it.
     fn decide_keep_alive(&mut self, worker: &Worker) {
-        self.keep_alive &= worker.phase() < Phase::Draining && !self.connection.read_closed;
+        self.keep_alive &= worker.phase() < Phase::Draining
+            && !self.watch.is_leaving()
+            && !self.connection.read_closed;
     }
 
     pub(crate) fn begin(
@@ -234,6 +249,7 @@ impl<'c> Stream<'c> {
         // What the client still sends is not waited for once it has its answer.
         self.keep_alive &= !self.body_is_pending();
         self.framing = framing;
+        self.is_delimited = body != BodyLength::UntilClose;
         self.begun = true;
         let has_date = head.field(Known::Date).is_some();
         let has_server = head.field(Known::Server).is_some();
@@ -367,9 +383,11 @@ impl<'c> Stream<'c> {
         self.send(cx, out)
     }
 
-    pub(crate) fn reset(&mut self, _: &ProxyError) {
+    pub(crate) fn reset(&mut self, error: &ProxyError) {
         self.failed = true;
-        if self.begun {
+        let is_ours = matches!(error, ProxyError::Stopping | ProxyError::Withdrawn);
+        self.in_order = self.begun && is_ours && (self.tunnel || self.is_delimited);
+        if self.begun && !self.in_order {
             // A close that looks orderly would make a body without length look complete.
             let _ = self.connection.transport.socket().set_zero_linger();
         }

@@ -188,9 +188,17 @@ impl Stream {
     }
 
     pub(crate) fn reset(&mut self, error: &ProxyError) {
+        let is_ours = matches!(error, ProxyError::Stopping | ProxyError::Withdrawn);
+        if is_ours && self.send_ended {
+            // The end was said; a reset would take it back.
+            return;
+        }
         let reason = match error {
             ProxyError::ClientStalled => Reason::ENHANCE_YOUR_CALM,
-            ProxyError::ClientClosed | ProxyError::ClientHttp2(_) => Reason::CANCEL,
+            ProxyError::ClientClosed
+            | ProxyError::ClientHttp2(_)
+            | ProxyError::Stopping
+            | ProxyError::Withdrawn => Reason::CANCEL,
             ProxyError::Refused(_) => Reason::PROTOCOL_ERROR,
             _ => Reason::INTERNAL_ERROR,
         };
