@@ -13,6 +13,7 @@
 //! read one immutable [`Snapshot`] by one pointer; [`Proxy::publish`] swaps it.
 
 mod answer;
+mod body;
 mod buffer;
 mod compile;
 mod decide;
