@@ -286,8 +286,10 @@ settings! {
         http2_connection_window: one Size = "http2-connection-window" "SIZE" ["1MiB"];
         /// Streams that a client may reset in 30 seconds before its connection is ended.
         http2_resets_max: one NonZeroU32 = "http2-resets-max" "COUNT" ["100"];
-        /// Bytes of answers held for a connection, over all its streams.
-        http2_send_buffer_max: one Size = "http2-send-buffer-max" "SIZE" ["1MiB"];
+        /// Bytes of heads and buffered bodies held for a connection, over all its streams.
+        http2_memory_max: one Size = "http2-memory-max" "SIZE" ["2MiB"];
+        /// How long a stream may hold such memory without window, while half of it is in use.
+        http2_stalled_timeout: one Duration = "http2-stalled-timeout" "DURATION" ["10s"];
     }
     UpstreamLimits {
         /// How long connecting to an endpoint may take before the next is tried.

@@ -62,6 +62,16 @@ pub(crate) trait BodySink {
         end: Option<&[u8]>,
     ) -> Result<(), ProxyError>;
 
+    /// Whether it holds what its peer has no window for.
+    fn is_holding(&self) -> bool {
+        false
+    }
+
+    /// Whether others of its connection wait for the memory that it holds.
+    fn is_crowding(&self) -> bool {
+        false
+    }
+
     /// There is nothing to send for now: what was kept for this sink alone is given back.
     fn rest(&mut self) {}
 

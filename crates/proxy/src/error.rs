@@ -30,6 +30,10 @@ pub(crate) enum ProxyError {
     BodyTimeout,
     #[error("the client does not read")]
     ClientStalled,
+    #[error("the request heads of the connection are too large together")]
+    Http2Memory,
+    #[error("the stream holds memory without window")]
+    Http2Stalled,
     #[error("the request body is larger than allowed")]
     BodyTooLarge,
     #[error("no endpoint")]
@@ -74,6 +78,8 @@ impl ProxyError {
             | Self::HeadTimeout
             | Self::BodyTimeout
             | Self::ClientStalled
+            | Self::Http2Memory
+            | Self::Http2Stalled
             | Self::BodyTooLarge
             | Self::ClientHttp2(_)
             | Self::Loop => Side::Downstream,
@@ -95,9 +101,12 @@ impl ProxyError {
     pub(crate) fn status(&self) -> u16 {
         match self {
             Self::Refused(refusal) => refusal.status(),
-            Self::ClientClosed | Self::ClientIo(_) | Self::ClientStalled | Self::ClientHttp2(_) => {
-                499
-            }
+            Self::ClientClosed
+            | Self::ClientIo(_)
+            | Self::ClientStalled
+            | Self::Http2Memory
+            | Self::Http2Stalled
+            | Self::ClientHttp2(_) => 499,
             Self::HeadTimeout | Self::BodyTimeout => 408,
             Self::BodyTooLarge => 413,
             Self::NoEndpoint | Self::Stopping | Self::Withdrawn => 503,
@@ -123,6 +132,8 @@ impl ProxyError {
             Self::HeadTimeout => "request-head-timeout",
             Self::BodyTimeout => "request-body-timeout",
             Self::ClientStalled => "client-stalled",
+            Self::Http2Memory => "http2-memory",
+            Self::Http2Stalled => "http2-stalled",
             Self::BodyTooLarge => "body-too-large",
             Self::NoEndpoint => "no-endpoint",
             Self::Connect(_) => "connect-failed",

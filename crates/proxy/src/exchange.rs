@@ -85,6 +85,9 @@ pub(crate) struct Direction {
     piece_max: usize,
     /// In a WebSocket: where its frames end.
     frames: Option<WebSocketFrames>,
+    /// As the sink said last.
+    holding: bool,
+    crowding: bool,
 }
 
 impl Direction {
@@ -99,6 +102,8 @@ impl Direction {
             progress: 0,
             piece_max: PIECE_FAST,
             frames: None,
+            holding: false,
+            crowding: false,
         }
     }
 
@@ -199,6 +204,7 @@ impl Direction {
     /// Waits for a sink. One that takes little at a time is slow, not stalled.
     fn wait_for(&mut self, worker: &Worker, sink: &impl BodySink) {
         self.wait = Wait::Sink;
+        self.holding = sink.is_holding();
         let progress = sink.progress();
         if self.progress != progress {
             self.progress = progress;
@@ -219,6 +225,8 @@ struct Spliced<'a> {
 pub(crate) struct Patience {
     pub(crate) client_read: Option<u32>,
     pub(crate) client_write: Option<u32>,
+    /// The same, where others wait for the memory that this one holds.
+    pub(crate) client_crowding: u32,
     pub(crate) endpoint: Option<u32>,
     /// The endpoint's time counts until its head is there, whatever the client still sends; what
     /// streams on after that may be silent. So it is for gRPC.
@@ -272,10 +280,31 @@ impl Relay {
         self.patience = Patience {
             client_read: Some(idle),
             client_write: Some(idle),
+            client_crowding: idle,
             endpoint: Some(idle),
             until_head: false,
             rate_min: 0,
         };
+    }
+
+    /// An answer waits until its connection has room for it. Ready on an error only.
+    pub(crate) fn poll_room(
+        &mut self,
+        cx: &mut Context<'_>,
+        worker: &Worker,
+        watch: &Watch,
+        down: &mut Downstream<'_>,
+    ) -> Poll<Result<(), ProxyError>> {
+        if self.response.wait != Wait::Sink {
+            self.response.last = worker.watches.now();
+        }
+        self.response.wait_for(worker, down);
+        self.check(worker, watch)?;
+        if let Poll::Ready(gone) = down.poll_gone(cx) {
+            return Poll::Ready(Err(gone));
+        }
+        self.arm(worker, watch);
+        Poll::Pending
     }
 
     /// The endpoint's head was sent on.
@@ -323,6 +352,9 @@ impl Relay {
         down: &mut Downstream<'_>,
         up: &mut UpstreamStream,
     ) -> Poll<Result<(), ProxyError>> {
+        if watch.is_expired() {
+            self.response.crowding = down.is_crowding();
+        }
         self.check(worker, watch)?;
         match self.request.poll(cx, worker, down, up, self.request_bytes_max) {
             Poll::Ready(Err(error)) if self.tunnel => return Poll::Ready(Err(error)),
@@ -417,6 +449,9 @@ impl Relay {
                 // While the client still sends, the endpoint may take its time.
                 Wait::Source if !self.request.ended && !self.tunnel => None,
                 Wait::Source => after(self.response.last, patience.endpoint),
+                Wait::Sink if self.response.crowding => {
+                    after(self.response.last, Some(patience.client_crowding))
+                }
                 Wait::Sink => after(self.response.last, patience.client_write),
             }
         };
@@ -434,8 +469,13 @@ impl Relay {
 
     /// Arms the watch with the earlier deadline.
     pub(crate) fn arm(&self, worker: &Worker, watch: &Watch) {
-        let _ = worker;
-        match self.deadlines() {
+        let mut deadlines = self.deadlines();
+        if self.response.holding {
+            // Whether others want the memory is looked at again by then.
+            let look = worker.watches.after(self.patience.client_crowding);
+            deadlines.1 = Some(deadlines.1.unwrap_or(look).min(look));
+        }
+        match deadlines {
             (None, None) => watch.disarm(),
             (one, other) => {
                 watch.arm(one.unwrap_or(u32::MAX).min(other.unwrap_or(u32::MAX)));
@@ -466,6 +506,7 @@ impl Relay {
         if passed(response) {
             return Err(match self.response.wait {
                 Wait::Source => ProxyError::UpstreamTimeout,
+                Wait::Sink if self.response.crowding => ProxyError::Http2Stalled,
                 Wait::Sink => ProxyError::ClientStalled,
             });
         }

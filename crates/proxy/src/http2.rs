@@ -7,13 +7,12 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use h2::SendStream;
 use http::{HeaderMap, HeaderName, HeaderValue, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
 use wire::Known;
 
+use crate::account::{Held, Share};
 use crate::transport::Transport;
 
 /// Frames gathered before they are written although more may come.
@@ -168,7 +167,7 @@ impl AsyncWrite for Gathering {
 
 /// Ready when the peer's windows and the send buffer have room; the number is how much.
 pub(crate) fn poll_room(
-    send: &mut SendStream<Bytes>,
+    send: &mut SendStream<Held>,
     cx: &mut Context<'_>,
 ) -> Poll<Result<usize, h2::Error>> {
     loop {
@@ -188,14 +187,15 @@ pub(crate) fn poll_room(
 
 /// Sends a piece; with `end`, the last one and the trailers.
 pub(crate) fn send_piece(
-    send: &mut SendStream<Bytes>,
+    send: &mut SendStream<Held>,
+    share: &Rc<Share>,
     data: &[u8],
     end: Option<&[u8]>,
 ) -> Result<(), h2::Error> {
     let trailers = end.map(lines_to_map).filter(|map| !map.is_empty());
     let ends_here = end.is_some() && trailers.is_none();
     if !data.is_empty() || ends_here {
-        send.send_data(Bytes::copy_from_slice(data), ends_here)?;
+        send.send_data(share.hold(data), ends_here)?;
     }
     if let Some(trailers) = trailers {
         send.send_trailers(trailers)?;

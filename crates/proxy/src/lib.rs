@@ -12,6 +12,7 @@
 //! Protocols differ only in `downstream/*` and `upstream/*`; they meet in one exchange. Workers
 //! read one immutable [`Snapshot`] by one pointer; [`Proxy::publish`] swaps it.
 
+mod account;
 mod answer;
 mod body;
 mod buffer;

@@ -73,9 +73,12 @@ pub struct Limits {
     pub http2_connection_window: u32,
     /// Streams that a client may reset in 30 s on one connection; more ends it by GOAWAY.
     pub http2_resets_max: u32,
-    /// Response bytes buffered for one HTTP/2 connection over all its streams; at the bound the
-    /// endpoints are no longer read.
-    pub http2_send_buffer_max: usize,
+    /// Heads and buffered bodies of one HTTP/2 connection over all its streams; at the bound nobody
+    /// is read who feeds it, and more heads than half of it are `REFUSED_STREAM`.
+    pub http2_memory_max: usize,
+    /// A stream that holds such memory without window is reset after this time, while half of it is
+    /// in use.
+    pub http2_stalled_timeout: Duration,
     /// To establish a connection to an endpoint; later the next endpoint is tried, then 504.
     pub connect_timeout: Duration,
     /// For an endpoint's response head, and between two reads of its body; later is 504 or a reset.
@@ -119,7 +122,8 @@ impl Default for Limits {
             http2_stream_window: 64 * 1024,
             http2_connection_window: 1024 * 1024,
             http2_resets_max: 100,
-            http2_send_buffer_max: 1024 * 1024,
+            http2_memory_max: 2 * 1024 * 1024,
+            http2_stalled_timeout: Duration::from_secs(10),
             connect_timeout: Duration::from_secs(5),
             response_timeout: Duration::from_mins(1),
             response_head_bytes_max: 64 * 1024,

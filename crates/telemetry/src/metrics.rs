@@ -101,6 +101,8 @@ families! {
         "TLS handshakes with clients that resumed an earlier session.";
     HTTP2_RESETS "portcullis_http2_resets_total" Counter ["by"]
         "HTTP/2 streams of clients that were reset, by whom.";
+    HTTP2_HELD "portcullis_http2_held_bytes" Gauge []
+        "Memory that HTTP/2 connections, of clients and to endpoints, hold for heads and bodies.";
     UPGRADES_OPEN "portcullis_upgrades_open" Gauge []
         "Upgraded connections, such as WebSockets, that are open.";
 
@@ -217,6 +219,7 @@ cells! {
         RequestsInFlight REQUESTS_IN_FLIGHT [];
         ConnectionsOpenHttp CONNECTIONS_OPEN ["http"];
         ConnectionsOpenHttps CONNECTIONS_OPEN ["https"];
+        Http2BytesHeld HTTP2_HELD [];
         UpgradesOpen UPGRADES_OPEN [];
         UpstreamConnectionsOpen UPSTREAM_CONNECTIONS_OPEN [];
         UpstreamConnectionsIdle UPSTREAM_CONNECTIONS_IDLE [];

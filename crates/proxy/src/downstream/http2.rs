@@ -13,7 +13,6 @@ use std::rc::Rc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
 use telemetry::Counter;
@@ -21,6 +20,7 @@ use wire::{BodyLength, HeadLimits, Refusal, build_request, build_upgrade_request
 
 pub(crate) use stream::Stream;
 
+use crate::account::{Account, Held, Share};
 use crate::downstream::Downstream;
 use crate::downstream::client::ClientFacts;
 use crate::error::ProxyError;
@@ -83,6 +83,7 @@ fn builder(limits: &Limits) -> Builder {
 /// What the tasks of one connection share.
 struct Shared {
     facts: Rc<ClientFacts>,
+    account: Rc<Account>,
     /// Streams that have not ended.
     active: Cell<u32>,
     /// Streams that the client reset since the window began.
@@ -113,7 +114,7 @@ pub(crate) async fn serve(
     let io = Gathering::new(transport, ahead);
     watch.set_client(&facts);
     watch.arm(worker.watches.after(ticks(limits.head_timeout)));
-    let mut handshake = builder(limits).handshake::<_, Bytes>(io.clone());
+    let mut handshake = builder(limits).handshake::<_, Held>(io.clone());
     let connection = poll_fn(|cx| {
         let polled = Pin::new(&mut handshake).poll(cx);
         if polled.is_pending() {
@@ -128,6 +129,7 @@ pub(crate) async fn serve(
     let Some(mut connection) = connection else { return };
     let shared = Rc::new(Shared {
         facts,
+        account: Account::new(limits.http2_memory_max),
         active: Cell::new(0),
         resets: Cell::new(0),
         window_start: Cell::new(Instant::now()),
@@ -185,13 +187,12 @@ pub(crate) async fn serve(
             } else if leaving && idle && watch.is_expired() {
                 return Poll::Ready(None);
             }
-            match io.poll_drain(cx) {
-                Poll::Ready(Err(_)) => Poll::Ready(None),
-                Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
-            }
+            let drained = io.poll_drain(cx);
+            shared.account.settle(drained.is_pending(), &worker.metrics);
+            if matches!(drained, Poll::Ready(Err(_))) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
-        let Some((request, respond)) = next else { return };
+        let Some((request, respond)) = next else { break };
         requests += 1;
         shared.active.set(shared.active.get() + 1);
         let stream_watch = worker.watches.register();
@@ -200,6 +201,7 @@ pub(crate) async fn serve(
         let stream = stream(worker.clone(), shared.clone(), stream_watch, request, respond);
         tokio::task::spawn_local(stream);
     }
+    shared.account.close(&worker.metrics);
 }
 
 /// Serves one stream.
@@ -208,7 +210,7 @@ async fn stream(
     shared: Rc<Shared>,
     watch: Registered,
     request: http::Request<RecvStream>,
-    respond: SendResponse<Bytes>,
+    respond: SendResponse<Held>,
 ) {
     let started = Instant::now();
     poll_fn(|cx| {
@@ -221,7 +223,9 @@ async fn stream(
     let built = read_head(&worker.settings.limits, &mut work, &parts, &body);
     let is_websocket = parts.extensions.get::<h2::ext::Protocol>().is_some();
     drop(parts);
-    let stream = Stream::new(work, body, respond, is_websocket);
+    let head = shared.account.hold_head(work.input.filled().len());
+    let share = Share::new(&shared.account);
+    let stream = Stream::new(work, body, respond, share, is_websocket);
     let mut exchange = Exchange {
         down: Downstream::Http2(Box::new(stream)),
         client: shared.facts.clone(),
@@ -231,6 +235,9 @@ async fn stream(
     };
     // Boxed: the library moves the future of a task several times over.
     match built {
+        _ if head.is_none() => {
+            Box::pin(handle::refuse(&worker, &mut exchange, &ProxyError::Http2Memory)).await;
+        }
         Ok(()) => Box::pin(handle::handle(&worker, &mut exchange)).await,
         Err(refusal) => {
             let error = ProxyError::Refused(refusal);

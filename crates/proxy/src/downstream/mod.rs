@@ -128,6 +128,14 @@ impl Downstream<'_> {
         each!(self, stream => stream.reset(error));
     }
 
+    /// Ready when there is room to begin an answer.
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        match self {
+            Self::Http1(_) => Poll::Ready(()),
+            Self::Http2(stream) => stream.poll_begin(cx),
+        }
+    }
+
     /// Ready when the client has gone away.
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
         each!(self, stream => stream.poll_gone(cx))
@@ -188,6 +196,14 @@ impl BodySink for Downstream<'_> {
 
     fn rest(&mut self) {
         each!(self, stream => stream.rest());
+    }
+
+    fn is_holding(&self) -> bool {
+        each!(self, stream => stream.is_holding())
+    }
+
+    fn is_crowding(&self) -> bool {
+        each!(self, stream => stream.is_crowding())
     }
 
     fn progress(&self) -> u64 {

@@ -242,6 +242,7 @@ impl Attempt<'_> {
         Patience {
             client_read: (!is_grpc).then(|| ticks(limits.body_idle_timeout)),
             client_write: Some(ticks(limits.write_idle_timeout)),
+            client_crowding: ticks(limits.http2_stalled_timeout),
             endpoint: Some(ticks(response)),
             until_head: is_grpc,
             rate_min: if is_grpc { 0 } else { limits.body_rate_min },
@@ -421,6 +422,9 @@ pub(crate) async fn stream(
     outcome.status = status;
     let result = poll_fn(|cx| {
         if !down.has_begun() {
+            if down.poll_begin(cx).is_pending() {
+                return relay.poll_room(cx, worker, watch, down);
+            }
             if status == 101 {
                 let (head, bytes) = up.head();
                 let protocol = head.field(Known::Upgrade).map(|field| field.value.of(bytes));

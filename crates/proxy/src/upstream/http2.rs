@@ -7,7 +7,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::{Reason, RecvStream, SendStream};
 use http::uri::{Authority, PathAndQuery, Scheme, Uri};
@@ -15,6 +14,7 @@ use http::{HeaderValue, Request};
 use telemetry::Counter;
 use wire::{BodyLength, HeadLimits, Known, KnownSet, ResponseHead, build_response};
 
+use crate::account::{Account, Held, Share};
 use crate::buffer::Input;
 use crate::error::ProxyError;
 use crate::exchange::{BodySink, BodySource, Piece, Place};
@@ -30,6 +30,9 @@ use crate::worker::Worker;
 /// Streams put on one connection before another is made, whatever the endpoint allows.
 const STREAMS_MAX: u32 = 100;
 
+/// What one stream may have in its send buffer.
+const SEND_BUFFER_BYTES: usize = 64 * 1024;
+
 /// Fields that HTTP/2 says otherwise.
 const OTHERWISE_SAID: KnownSet = KnownSet::of(&[
     Known::Host,
@@ -43,8 +46,9 @@ const OTHERWISE_SAID: KnownSet = KnownSet::of(&[
 /// A connection as its streams share it.
 #[derive(Clone)]
 pub(crate) struct Handle {
-    send: SendRequest<Bytes>,
+    send: SendRequest<Held>,
     io: Gathering,
+    account: Rc<Account>,
     state: Rc<State>,
 }
 
@@ -167,19 +171,23 @@ async fn make(
         .enable_push(false)
         .initial_window_size(limits.http2_stream_window)
         .initial_connection_window_size(limits.http2_connection_window)
-        .max_send_buffer_size(64 * 1024)
+        .max_send_buffer_size(SEND_BUFFER_BYTES)
         .max_header_list_size(u32::try_from(limits.response_head_bytes_max).unwrap_or(u32::MAX));
-    let handshake = builder.handshake::<_, Bytes>(io.clone());
+    let handshake = builder.handshake::<_, Held>(io.clone());
     let (send, mut connection) = handshake.await.map_err(ProxyError::UpstreamHttp2)?;
     let state = Rc::new(State::default());
-    let handle = Handle { send, io: io.clone(), state: state.clone() };
+    let account = Account::new(limits.http2_memory_max);
+    let handle = Handle { send, io: io.clone(), account: account.clone(), state: state.clone() };
+    let worker = worker.clone();
     tokio::task::spawn_local(async move {
         let result = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
-            if let Poll::Ready(Err(error)) = io.poll_drain(cx) {
+            let drained = io.poll_drain(cx);
+            if let Poll::Ready(Err(error)) = drained {
                 tracing::debug!(%error, "HTTP/2 connection to an endpoint failed");
                 return Poll::Ready(Ok(()));
             }
+            account.settle(drained.is_pending(), &worker.metrics);
             polled
         })
         .await;
@@ -187,6 +195,7 @@ async fn make(
             tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
         }
         state.closed.set(true);
+        account.close(&worker.metrics);
     });
     Ok(handle)
 }
@@ -194,11 +203,12 @@ async fn make(
 /// A request at an endpoint, and its answer.
 pub(crate) struct Stream {
     worker: Rc<Worker>,
-    request: SendRequest<Bytes>,
+    request: SendRequest<Held>,
+    share: Rc<Share>,
     io: Gathering,
     authority: String,
     response: Option<ResponseFuture>,
-    send: Option<SendStream<Bytes>>,
+    send: Option<SendStream<Held>>,
     body: Option<RecvStream>,
     body_ended: bool,
     trailers: Vec<u8>,
@@ -225,10 +235,11 @@ impl Stream {
         active: Active,
         reused: bool,
     ) -> Self {
-        let Handle { send: request, io, .. } = handle;
+        let Handle { send: request, io, account, .. } = handle;
         Self {
             worker: worker.clone(),
             request,
+            share: Share::new(&account),
             io,
             authority: identity.address.to_string(),
             response: None,
@@ -302,7 +313,7 @@ impl Stream {
 
     fn write_piece(&mut self, data: &[u8], end: Option<&[u8]>) -> Result<(), ProxyError> {
         let Some(send) = &mut self.send else { return Ok(()) };
-        let sent = send_piece(send, data, end);
+        let sent = send_piece(send, &self.share, data, end);
         if end.is_some() {
             self.send = None;
         }
@@ -465,6 +476,7 @@ impl BodySource for Stream {
 impl BodySink for Stream {
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize, ProxyError>> {
         let Some(send) = &mut self.send else { return Poll::Ready(Ok(usize::MAX)) };
+        ready!(self.share.poll_room(cx));
         let room = ready!(poll_room(send, cx));
         Poll::Ready(room.map_err(|error| self.failed(error)))
     }

@@ -8,6 +8,7 @@ mod failures;
 mod http1;
 mod http2_client;
 mod http2_endpoint;
+mod http2_memory;
 mod mixture;
 mod tls;
 mod tls_endpoint;

@@ -149,6 +149,13 @@ impl World {
         self.telemetry.render_prometheus()
     }
 
+    /// The sum of a metric's samples.
+    pub(crate) fn metric(&self, name: &str) -> u64 {
+        let page = self.metrics();
+        let samples = page.lines().filter_map(|line| line.strip_prefix(name)?.split(' ').nth(1));
+        samples.filter_map(|value| value.parse::<u64>().ok()).sum()
+    }
+
     /// Waits until requests ended with this reason.
     pub(crate) fn wait_for_reason(&self, reason: &str) {
         let label = format!("reason=\"{reason}\"");

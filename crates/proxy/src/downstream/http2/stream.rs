@@ -1,14 +1,15 @@
 //! One request and its response on a client's HTTP/2 stream.
 
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use h2::server::SendResponse;
 use h2::{Reason, RecvStream, SendStream};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, DATE, LOCATION, SERVER};
 use http::{HeaderValue, Response, StatusCode};
 use wire::{BodyLength, Known, KnownSet, Method, ResponseHead};
 
+use crate::account::{Held, Share};
 use crate::answer::Answer;
 use crate::buffer::Input;
 use crate::downstream::Begin;
@@ -17,14 +18,22 @@ use crate::exchange::{BodySink, BodySource, Piece, Place, Work};
 use crate::http2::{map_to_lines, name_of, poll_room, send_piece};
 use crate::worker::Worker;
 
+/// What came with a head and is at most so long is sent without a look at the window.
+const UNASKED_BYTES: usize = 4 * 1024;
+
 /// One request and its response on a stream.
 pub(crate) struct Stream {
     pub(super) work: Box<Work>,
     body: RecvStream,
     body_ended: bool,
     trailers: Vec<u8>,
-    respond: SendResponse<Bytes>,
-    send: Option<SendStream<Bytes>>,
+    respond: SendResponse<Held>,
+    send: Option<SendStream<Held>>,
+    share: Rc<Share>,
+    /// What was handed over is more than the window, so that its leaving is waited for.
+    overfull: bool,
+    /// Bytes of the body that were handed on, and whose window was not given back yet.
+    owed: usize,
     begun: bool,
     send_ended: bool,
     is_websocket: bool,
@@ -38,7 +47,8 @@ impl Stream {
     pub(super) fn new(
         work: Box<Work>,
         body: RecvStream,
-        respond: SendResponse<Bytes>,
+        respond: SendResponse<Held>,
+        share: Rc<Share>,
         is_websocket: bool,
     ) -> Self {
         let body_ended = body.is_end_stream();
@@ -50,6 +60,9 @@ impl Stream {
             trailers: Vec::new(),
             respond,
             send: None,
+            share,
+            overfull: false,
+            owed: 0,
             begun: false,
             send_ended: false,
             is_websocket,
@@ -148,6 +161,10 @@ impl Stream {
         if ended {
             return Ok(());
         }
+        if let Some(send) = self.send.as_mut().filter(|_| begin.first.len() > UNASKED_BYTES) {
+            send.reserve_capacity(begin.first.len());
+            self.overfull = send.capacity() < begin.first.len();
+        }
         self.write(cx, begin.first, begin.end)
     }
 
@@ -194,7 +211,8 @@ impl Stream {
             return;
         }
         let reason = match error {
-            ProxyError::ClientStalled => Reason::ENHANCE_YOUR_CALM,
+            ProxyError::ClientStalled | ProxyError::Http2Stalled => Reason::ENHANCE_YOUR_CALM,
+            ProxyError::Http2Memory => Reason::REFUSED_STREAM,
             ProxyError::ClientClosed
             | ProxyError::ClientHttp2(_)
             | ProxyError::Stopping
@@ -209,8 +227,24 @@ impl Stream {
     }
 
     pub(crate) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
+        if self.send_ended { Poll::Pending } else { self.poll_reset(cx) }
+    }
+
+    /// Ready when there is room to begin an answer.
+    pub(crate) fn poll_begin(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.share.poll_room(cx)
+    }
+
+    fn give_window(&mut self) {
+        let owed = std::mem::take(&mut self.owed);
+        if owed > 0 {
+            // Fails only for a stream that is gone, which the next poll tells.
+            let _ = self.body.flow_control().release_capacity(owed);
+        }
+    }
+
+    fn poll_reset(&mut self, cx: &mut Context<'_>) -> Poll<ProxyError> {
         let reset = match &mut self.send {
-            Some(_) if self.send_ended => return Poll::Pending,
             Some(send) => ready!(send.poll_reset(cx)),
             None => ready!(self.respond.poll_reset(cx)),
         };
@@ -278,6 +312,8 @@ impl BodySource for Stream {
         cx: &mut Context<'_>,
         _: &mut [u8],
     ) -> Poll<Result<Piece, ProxyError>> {
+        // What was handed on has left our hands when more is asked for.
+        self.give_window();
         let nothing_more = Piece { place: Place::Scratch, len: 0, ended: true };
         if self.body_ended {
             return Poll::Ready(Ok(nothing_more));
@@ -311,8 +347,10 @@ impl BodySource for Stream {
     }
 
     fn release(&mut self, piece: &Piece) {
-        // Fails only for a stream that is gone, which the next poll tells.
-        let _ = self.body.flow_control().release_capacity(piece.len);
+        self.owed += piece.len;
+        if piece.ended {
+            self.give_window();
+        }
     }
 
     fn trailers(&self) -> &[u8] {
@@ -326,6 +364,7 @@ impl BodySink for Stream {
         if self.send_ended {
             return Poll::Ready(Ok(usize::MAX));
         }
+        ready!(self.share.poll_room(cx));
         let room = ready!(poll_room(send, cx));
         Poll::Ready(room.map_err(|error| self.failed(error)))
     }
@@ -341,7 +380,7 @@ impl BodySink for Stream {
             return Ok(());
         }
         self.send_ended = end.is_some();
-        send_piece(send, data, end).map_err(|error| self.failed(error))
+        send_piece(send, &self.share, data, end).map_err(|error| self.failed(error))
     }
 
     fn rest(&mut self) {
@@ -351,8 +390,27 @@ impl BodySink for Stream {
         }
     }
 
-    fn poll_flush(&mut self, _: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
-        // The connection's task writes what was queued.
+    fn progress(&self) -> u64 {
+        self.share.progress()
+    }
+
+    fn is_holding(&self) -> bool {
+        self.overfull
+    }
+
+    fn is_crowding(&self) -> bool {
+        self.share.is_crowding()
+    }
+
+    fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProxyError>> {
+        // The connection's task writes what was queued, and what has window leaves.
+        if self.overfull {
+            if let Poll::Ready(gone) = self.poll_reset(cx) {
+                return Poll::Ready(Err(gone));
+            }
+            ready!(self.share.poll_empty(cx));
+            self.overfull = false;
+        }
         Poll::Ready(Ok(()))
     }
 }
