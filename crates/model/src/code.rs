@@ -92,6 +92,7 @@ codes! {
 
     // Backends
     InvalidBackend "invalid-backend" Error Object "InvalidBackend" "name a service with a port name or number";
+    UnreadableObject "unreadable-object" Error Reference "UnreadableObject" "mend the field of the object that is named; the API server would refuse it";
     ServiceNotFound "service-not-found" Error Reference "ServiceNotFound" "create the Service, or mend the name";
     PortNotFound "port-not-found" Error Reference "PortNotFound" "use a port number or name of the Service's spec.ports";
     PortNotTcp "port-not-tcp" Error Reference "PortNotTcp" "name a TCP port";

@@ -7,6 +7,7 @@
 
 use std::hint::black_box;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use model::{Listener, ListenerProtocol};
@@ -53,10 +54,10 @@ fn main() {
         let ingress = parsed.iter().flat_map(|file| &file.objects).find_map(|parsed| {
             if let Object::Ingress(ingress) = &parsed.object { Some(ingress) } else { None }
         });
-        let mut ingress = (**ingress.expect("an Ingress")).clone();
+        let mut ingress = (***ingress.expect("an Ingress")).clone();
         let labels = ingress.metadata.labels.get_or_insert_default();
         labels.insert("change".to_owned(), change.to_string());
-        store.apply(ObjectEvent::Applied(Object::Ingress(ingress.into())));
+        store.apply(ObjectEvent::Applied(Object::Ingress(Arc::new(ingress.into()))));
         let start = Instant::now();
         built = translate(&store, &settings, &mut memo);
         again.push(milliseconds(start));

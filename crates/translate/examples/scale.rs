@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 use translate::{
     Memo, Object, ObjectEvent, ObjectStore, Settings, endpoints_only, manifests, translate,
@@ -96,5 +97,6 @@ fn store_ingress(n: usize) -> Value {
 fn changed(ingress: &Value) -> Object {
     let mut ingress = ingress.clone();
     ingress["spec"]["rules"][0]["http"]["paths"][1]["path"] = json!("/changed");
-    Object::Ingress(Arc::new(serde_json::from_value(ingress).expect("it is an Ingress")))
+    let ingress: Ingress = serde_json::from_value(ingress).expect("it is an Ingress");
+    Object::Ingress(Arc::new(ingress.into()))
 }

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use model::{Code, Effect, ObjectRef};
+use model::{ClosedReason, Code, Effect, ObjectRef};
 
 use crate::annotation::CLASS_ANNOTATION;
+use crate::as_read::{AsRead, Unreadable};
 use crate::objects::ObjectStore;
 use crate::scope::{Reports, Scope};
 use crate::settings::{Dialect, NGINX_CONTROLLER_NAME, Settings};
@@ -25,18 +26,27 @@ const DEFAULT_CLASS_ANNOTATION: &str = "ingressclass.kubernetes.io/is-default-cl
 /// The classes, and what follows from them for all Ingresses.
 pub(crate) struct Classes<'c> {
     settings: &'c Settings,
-    by_name: BTreeMap<&'c str, &'c IngressClass>,
+    by_name: BTreeMap<&'c str, &'c AsRead<IngressClass>>,
     /// The class of Ingresses that name none; known in standalone mode alone.
     default_class: Option<&'c str>,
     every_class_served: bool,
 }
 
+/// How an Ingress of ours is read.
+pub(crate) struct Membership {
+    pub(crate) dialect: Dialect,
+    /// Nobody can tell whether it is ours: it keeps its places, and answers 503 there.
+    pub(crate) closed: Option<ClosedReason>,
+}
+
 impl<'c> Classes<'c> {
     pub(crate) fn new(store: &'c ObjectStore, settings: &'c Settings, reports: &Reports) -> Self {
-        let by_name: BTreeMap<&str, &IngressClass> =
+        let by_name: BTreeMap<&str, &AsRead<IngressClass>> =
             store.classes.iter().map(|((_, name), s)| (&**name, &*s.object)).collect();
-        let is_ours = |class: &IngressClass| {
-            settings.controller_names.iter().any(|ours| Some(ours.as_str()) == controller(class))
+        // One whose controller cannot be read may be.
+        let is_ours = |class: &AsRead<IngressClass>| {
+            unreadable(class).is_some()
+                || settings.controller_names.iter().any(|o| Some(o.as_str()) == controller(class))
         };
         let every_class_served = settings.standalone
             && settings.ingress_classes.is_empty()
@@ -53,9 +63,15 @@ impl<'c> Classes<'c> {
         Self { settings, by_name, default_class, every_class_served }
     }
 
-    /// The dialect of an Ingress that is ours; `None` for one that is not, with the reason
-    /// reported.
-    pub(crate) fn dialect_of(&self, ingress: &Ingress, scope: &Scope<'_>) -> Option<Dialect> {
+    /// How an Ingress is read; `None` for one that is not ours, with the reason reported.
+    pub(crate) fn membership(
+        &self,
+        ingress: &AsRead<Ingress>,
+        scope: &Scope<'_>,
+    ) -> Option<Membership> {
+        if let Some(closed) = unreadable_name(ingress, scope) {
+            return Some(Membership { dialect: self.dialect(None), closed: Some(closed) });
+        }
         let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
         let annotations = ingress.metadata.annotations.as_ref();
         let annotation = annotations
@@ -72,18 +88,27 @@ impl<'c> Classes<'c> {
             );
         }
         let name = field.or(annotation).or(self.default_class);
+        let place = scope.at(if annotation.is_some() && field.is_none() {
+            r#"metadata.annotations["kubernetes.io/ingress.class"]"#
+        } else {
+            "spec.ingressClassName"
+        });
+        if let Some(class) = name.and_then(|name| self.by_name.get(name))
+            && let Some(taken) = unreadable(class)
+        {
+            let message = format!(
+                "`{}` of the IngressClass cannot be read, and whose it is cannot be told",
+                taken.field
+            );
+            place.report(Code::UnreadableObject, Effect::RouteResponds(503), message);
+            let closed = Some(closed_at(Code::UnreadableObject, &place));
+            return Some(Membership { dialect: self.dialect(name), closed });
+        }
         let is_ours = match name {
             None => self.without_class(scope),
-            Some(name) => {
-                let place = if field.is_some() {
-                    "spec.ingressClassName"
-                } else {
-                    r#"metadata.annotations["kubernetes.io/ingress.class"]"#
-                };
-                self.is_ours(name, field.is_none(), &scope.at(place))
-            }
+            Some(name) => self.is_ours(name, field.is_none(), &place),
         };
-        is_ours.then(|| self.dialect(name))
+        is_ours.then(|| Membership { dialect: self.dialect(name), closed: None })
     }
 
     fn without_class(&self, scope: &Scope<'_>) -> bool {
@@ -147,21 +172,57 @@ impl<'c> Classes<'c> {
     }
 }
 
+/// What hides the class of an Ingress.
+fn unreadable_name(ingress: &AsRead<Ingress>, scope: &Scope<'_>) -> Option<ClosedReason> {
+    let field = scope.at("spec.ingressClassName");
+    let metadata = scope.at("metadata");
+    let annotations = metadata.at("annotations");
+    let annotation = annotations.key(CLASS_ANNOTATION);
+    let by_annotation: &[&Scope<'_>] = match &ingress.spec {
+        // The field beats the annotation.
+        Some(spec) if spec.ingress_class_name.is_some() => &[],
+        _ => &[&annotation, &annotations, &metadata],
+    };
+    let mut places = [&field].into_iter().chain(by_annotation.iter().copied());
+    let (place, taken) = places.find_map(|place| Some((place, ingress.taken_at(place)?)))?;
+    let message =
+        format!("{}; whose it is cannot be told, and all its routes answer 503", taken.problem);
+    place.report(Code::InvalidObject, Effect::RouteResponds(503), message);
+    Some(closed_at(Code::InvalidObject, place))
+}
+
+fn closed_at(code: Code, place: &Scope<'_>) -> ClosedReason {
+    ClosedReason { code: code.id().into(), field: place.path().0 }
+}
+
+/// What hides whose a class is, or whether it is the default.
+fn unreadable(class: &AsRead<IngressClass>) -> Option<&Unreadable> {
+    class.unreadable().iter().find(|taken| {
+        matches!(&*taken.field.0, "metadata" | "spec" | "spec.controller")
+            || taken.field.0.starts_with("metadata.annotations")
+    })
+}
+
 fn controller(class: &IngressClass) -> Option<&str> {
     class.spec.as_ref()?.controller.as_deref()
 }
 
 /// The newest class that is marked as default; of equally old ones the lower name.
 fn default_class<'c>(
-    classes: &BTreeMap<&'c str, &'c IngressClass>,
+    classes: &BTreeMap<&'c str, &'c AsRead<IngressClass>>,
     reports: &Reports,
 ) -> Option<&'c str> {
-    let marked = |class: &IngressClass| {
+    let marked = |class: &AsRead<IngressClass>| {
         let annotations = class.metadata.annotations.as_ref();
-        annotations.and_then(|all| all.get(DEFAULT_CLASS_ANNOTATION)).is_some_and(|v| v == "true")
+        // One whose mark cannot be read may have it; what follows from it is closed.
+        class.taken_within("metadata.annotations").is_some()
+            || annotations
+                .and_then(|all| all.get(DEFAULT_CLASS_ANNOTATION))
+                .is_some_and(|v| v == "true")
     };
-    let created =
-        |class: &&IngressClass| -> Option<Time> { class.metadata.creation_timestamp.clone() };
+    let created = |class: &&AsRead<IngressClass>| -> Option<Time> {
+        class.metadata.creation_timestamp.clone()
+    };
     let mut defaults: Vec<(&str, Option<Time>)> = classes
         .iter()
         .filter(|(_, class)| marked(class))

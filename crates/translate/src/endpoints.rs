@@ -11,6 +11,7 @@ use std::sync::Arc;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use model::{Code, Effect, Endpoint, Provenance};
 
+use crate::as_read::AsRead;
 use crate::lookup::Lookup;
 use crate::objects::LEADER_ANNOTATION;
 use crate::scope::{Reports, Scope};
@@ -18,6 +19,9 @@ use crate::settings::{EndpointOverride, Settings};
 
 /// As many addresses of a subset are mirrored as the mirroring controller would.
 const MIRRORED_ADDRESSES_MAX: usize = 1000;
+
+/// `Endpoints` with this label set to `true` are not mirrored.
+const SKIP_MIRROR_LABEL: &str = "endpointslice.kubernetes.io/skip-mirror";
 
 /// Where the endpoints of an upstream come from.
 #[derive(Clone, Debug, PartialEq)]
@@ -155,7 +159,7 @@ impl Endpoints {
                     candidates.add_slice(&slice.1.object, port_name, *target_port, &mut notes);
                 }
                 if *mirrored {
-                    candidates.add_mirrored(lookup, self, port_name);
+                    candidates.add_mirrored(lookup, self, port_name, &mut notes);
                 }
                 usable(candidates.found.into_values().collect(), *families, settings)
             }
@@ -163,10 +167,11 @@ impl Endpoints {
         if !endpoints.is_empty() {
             return endpoints.into();
         }
+        // Endpoints that cannot be read may be there all the same.
         let fallback: Vec<SocketAddr> = settings
             .endpoint_overrides
             .iter()
-            .filter(|entry| entry.service.is_none())
+            .filter(|entry| entry.service.is_none() && !notes.unreadable)
             .map(|entry| entry.address)
             .collect();
         if fallback.is_empty() {
@@ -177,7 +182,9 @@ impl Endpoints {
 
     fn report_none(&self, scope: &Scope<'_>, notes: &Notes, settings: &Settings) {
         let service = format!("{}/{}", self.namespace, self.service);
-        let why = if notes.endpoints > 0 {
+        let why = if notes.unreadable {
+            "its endpoints cannot be read".to_owned()
+        } else if notes.endpoints > 0 {
             format!("none of its endpoints is usable, of {}", notes.endpoints)
         } else if !notes.other_ports.is_empty() {
             format!("its slices have no port named `{}`", self.port_name.as_deref().unwrap_or(""))
@@ -202,6 +209,8 @@ impl Endpoints {
 struct Notes {
     endpoints: usize,
     other_ports: Vec<String>,
+    /// Something that may have been an endpoint could not be read.
+    unreadable: bool,
 }
 
 struct Candidates<'c> {
@@ -213,17 +222,32 @@ struct Candidates<'c> {
 impl Candidates<'_> {
     fn add_slice(
         &mut self,
-        slice: &EndpointSlice,
+        slice: &AsRead<EndpointSlice>,
         port_name: &str,
         target_port: Option<u16>,
         notes: &mut Notes,
     ) {
         let name = slice.metadata.name.as_deref().unwrap_or_default();
+        for taken in slice.unreadable() {
+            // Of its metadata the label alone matters, which it was found by.
+            if !taken.is_within("metadata") {
+                notes.unreadable = true;
+                self.refuse(format!("EndpointSlice {name}: `{}` cannot be read", taken.field));
+            }
+        }
+        let is_whole = |list: &str, index: usize| {
+            slice.unreadable().is_empty()
+                || slice.taken_within(&format!("{list}[{index}]")).is_none()
+        };
+        if slice.taken_within("addressType").is_some() {
+            return;
+        }
         if !matches!(slice.address_type.as_str(), "IPv4" | "IPv6") {
             self.refuse(format!("EndpointSlice {name}: type `{}` is not read", slice.address_type));
             return;
         }
-        for port in slice.ports.iter().flatten() {
+        let ports = slice.ports.iter().flatten().enumerate();
+        for (_, port) in ports.filter(|(index, _)| is_whole("ports", *index)) {
             if port.protocol.as_deref().unwrap_or("TCP") != "TCP" {
                 continue;
             }
@@ -239,7 +263,8 @@ impl Candidates<'_> {
                 self.refuse(format!("EndpointSlice {name}: port {:?} is no port", port.port));
                 continue;
             };
-            for endpoint in slice.endpoints.iter().flatten() {
+            let endpoints = slice.endpoints.iter().flatten().enumerate();
+            for (_, endpoint) in endpoints.filter(|(index, _)| is_whole("endpoints", *index)) {
                 notes.endpoints += 1;
                 // All addresses of one endpoint are interchangeable; consumers take the first.
                 let Some(text) = endpoint.addresses.first() else { continue };
@@ -262,17 +287,38 @@ impl Candidates<'_> {
     }
 
     /// What the mirroring controller of a cluster would copy into slices.
-    fn add_mirrored(&mut self, lookup: &Lookup<'_>, plan: &Endpoints, port_name: &str) {
+    fn add_mirrored(
+        &mut self,
+        lookup: &Lookup<'_>,
+        plan: &Endpoints,
+        port_name: &str,
+        notes: &mut Notes,
+    ) {
         let Some(object) = lookup.endpoints(&plan.namespace, &plan.service) else { return };
         let meta = &object.metadata;
-        let skipped = meta.labels.as_ref().is_some_and(|labels| {
-            labels.get("endpointslice.kubernetes.io/skip-mirror").is_some_and(|v| v == "true")
-        });
+        let skipped = meta
+            .labels
+            .as_ref()
+            .is_some_and(|labels| labels.get(SKIP_MIRROR_LABEL).is_some_and(|v| v == "true"));
         let lock = meta.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER_ANNOTATION));
         if skipped || lock {
             return;
         }
-        for subset in object.subsets.iter().flatten() {
+        for taken in object.unreadable() {
+            notes.unreadable = true;
+            self.refuse(format!("Endpoints {}: `{}` cannot be read", plan.service, taken.field));
+            // What says that they are not to be used may be among it.
+            if matches!(&*taken.field.0, "metadata" | "metadata.labels" | "metadata.annotations")
+                || taken.field.0.contains(SKIP_MIRROR_LABEL)
+                || taken.field.0.contains(LEADER_ANNOTATION)
+            {
+                return;
+            }
+        }
+        for (index, subset) in object.subsets.iter().flatten().enumerate() {
+            if object.taken_within(&format!("subsets[{index}]")).is_some() {
+                continue;
+            }
             for port in subset.ports.iter().flatten() {
                 if port.protocol.as_deref().unwrap_or("TCP") != "TCP"
                     || port.name.as_deref().unwrap_or_default() != port_name

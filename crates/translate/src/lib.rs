@@ -12,6 +12,7 @@
 //! what cannot be served keeps its place, answers 503, and is reported.
 
 mod annotation;
+mod as_read;
 mod class;
 mod endpoints;
 mod ingress;
@@ -33,11 +34,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Action, EndpointTable, KeyMaterial, Model, ObjectRef, Report, UpstreamId};
+use model::{
+    Action, Code, Effect, EndpointTable, KeyMaterial, Model, ObjectRef, Report, UpstreamId,
+};
 
 pub use annotation::{
     AnnotationInfo, AnnotationStatus, CLASS_ANNOTATION, NGINX_PREFIX, OWN_PREFIX, annotations,
 };
+pub use as_read::{AsRead, Unreadable};
 pub use lookup::References;
 pub use memo::Memo;
 pub use objects::{
@@ -148,20 +152,29 @@ fn fragments(
         let (namespace, name) = (namespace.clone(), name.clone());
         let object = ObjectRef { kind: kind.clone(), namespace, name };
         let scope = Scope::root(&object, reports);
-        let Some(dialect) = classes.dialect_of(&stored.object, &scope) else { continue };
+        let Some(membership) = classes.membership(&stored.object, &scope) else {
+            for taken in stored.object.unreadable() {
+                let scope = scope.at(&taken.field.0);
+                scope.report(Code::InvalidObject, Effect::ObjectIgnored, &*taken.problem);
+            }
+            continue;
+        };
         let created = stored.object.metadata.creation_timestamp.clone();
         let age = Age {
             created,
-            dialect,
+            dialect: membership.dialect,
             namespace: object.namespace.clone(),
             name: object.name.clone(),
         };
-        let fragment = memo.take(stored.content, &age, objects).unwrap_or_else(|| {
-            let read = ingress::read(&stored.object, &object, age, lookup, settings, &memo.leaves);
-            let fragment = Arc::new(read);
-            memo.put(stored.content, &fragment, objects);
-            fragment
-        });
+        let closed = membership.closed;
+        let fragment =
+            memo.take(stored.content, &age, closed.as_ref(), objects).unwrap_or_else(|| {
+                let reading = ingress::Reading { lookup, settings, leaves: &memo.leaves };
+                let read = ingress::read(&stored.object, &object, age, closed, &reading);
+                let fragment = Arc::new(read);
+                memo.put(stored.content, &fragment, objects);
+                fragment
+            });
         fragments.push(fragment);
     }
     fragments.sort_by(|a, b| a.age.cmp(&b.age));

@@ -10,6 +10,7 @@ use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
+use crate::as_read::AsRead;
 use crate::objects::{Change, ObjectKey, ObjectKind, ObjectStore, Stored, StoredSecret};
 
 /// Every key that a translation asked for. Slices stand under the name of their Service.
@@ -68,7 +69,11 @@ impl<'s> Lookup<'s> {
         });
     }
 
-    pub(crate) fn service(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s Service> {
+    pub(crate) fn service(
+        &self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+    ) -> Option<&'s AsRead<Service>> {
         self.ask(ObjectKind::Service, namespace, name);
         self.store.services.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
     }
@@ -87,7 +92,11 @@ impl<'s> Lookup<'s> {
         self.store.slices.get(&(namespace.clone(), service.clone()))
     }
 
-    pub(crate) fn endpoints(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s Endpoints> {
+    pub(crate) fn endpoints(
+        &self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+    ) -> Option<&'s AsRead<Endpoints>> {
         self.ask(ObjectKind::Endpoints, namespace, name);
         self.store.endpoints.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
     }

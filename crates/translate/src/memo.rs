@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
-use model::{Diagnostic, Hostname, Model, Sealed, VirtualHost};
+use model::{ClosedReason, Diagnostic, Hostname, Model, Sealed, VirtualHost};
 
 use crate::ingress::Fragment;
 use crate::objects::{ContentHash, Named, ObjectKey, ObjectStore};
@@ -91,11 +91,13 @@ impl Memo {
         &mut self,
         ingress: ContentHash,
         age: &Age,
+        class_closed: Option<&ClosedReason>,
         store: &ObjectStore,
     ) -> Option<Arc<Fragment>> {
         let kept = self.fragments.get(&(age.namespace.clone(), age.name.clone()))?;
         let holds = kept.ingress == ingress
             && kept.age == *age
+            && kept.fragment.class_closed.as_ref() == class_closed
             && contents(&kept.fragment.references, store).eq(kept.references.iter().copied());
         holds.then(|| kept.fragment.clone())
     }

@@ -82,7 +82,7 @@ fn add_global_default<'f>(
 ) {
     let mut defaults = fragments
         .iter()
-        .filter(|fragment| fragment.hosts.is_empty())
+        .filter(|fragment| !fragment.has_rules)
         .filter_map(|fragment| Some((fragment, fragment.default_backend.as_ref()?)));
     let Some((fragment, rule)) = defaults.next() else { return };
     for (_, loser) in defaults {
@@ -140,11 +140,16 @@ impl<'f> HostDraft<'f> {
         }
     }
 
-    /// Every path rule of the host, oldest Ingress first, as written within one.
+    /// Every path rule of the host: first those whose path cannot be read, which nobody's `/` may
+    /// take the place of; then oldest Ingress first, as written within one.
     pub(crate) fn claims(&self) -> impl Iterator<Item = Claim<'f>> {
-        self.parts.iter().flat_map(|&(fragment, rules)| {
-            rules.paths.iter().map(move |rule| Claim { fragment, rule })
-        })
+        let all = || {
+            self.parts.iter().flat_map(|&(fragment, rules)| {
+                rules.paths.iter().map(move |rule| Claim { fragment, rule })
+            })
+        };
+        let unreadable = all().filter(|claim| claim.rule.takes_rest);
+        unreadable.chain(all().filter(|claim| !claim.rule.takes_rest))
     }
 
     fn kubernetes_routes(&self, reports: &Reports) -> Vec<Route> {

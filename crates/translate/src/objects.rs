@@ -19,6 +19,7 @@ use model::ObjectRef;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
+use crate::as_read::AsRead;
 use crate::secret;
 
 /// The label by which a slice names its Service.
@@ -105,14 +106,14 @@ impl fmt::Display for ObjectKey {
 #[derive(Clone, Debug, PartialEq)]
 #[expect(missing_docs, reason = "the names are those of the Kubernetes API")]
 pub enum Object {
-    Ingress(Arc<Ingress>),
-    IngressClass(Arc<IngressClass>),
-    Service(Arc<Service>),
-    EndpointSlice(Arc<EndpointSlice>),
-    Endpoints(Arc<Endpoints>),
-    Secret(Arc<Secret>),
-    ConfigMap(Arc<ConfigMap>),
-    Namespace(Arc<Namespace>),
+    Ingress(Arc<AsRead<Ingress>>),
+    IngressClass(Arc<AsRead<IngressClass>>),
+    Service(Arc<AsRead<Service>>),
+    EndpointSlice(Arc<AsRead<EndpointSlice>>),
+    Endpoints(Arc<AsRead<Endpoints>>),
+    Secret(Arc<AsRead<Secret>>),
+    ConfigMap(Arc<AsRead<ConfigMap>>),
+    Namespace(Arc<AsRead<Namespace>>),
 }
 
 impl Object {
@@ -164,17 +165,18 @@ impl Object {
         let meta = self.metadata();
         let created = &meta.creation_timestamp;
         match self {
-            Self::Ingress(o) => hash(&(created, &meta.annotations, &o.spec)),
-            Self::IngressClass(o) => hash(&(created, &meta.annotations, &o.spec)),
-            Self::Service(o) => hash(&(&meta.annotations, &o.spec)),
+            Self::Ingress(o) => hash(&(created, &meta.annotations, &o.spec, o.unreadable())),
+            Self::IngressClass(o) => hash(&(created, &meta.annotations, &o.spec, o.unreadable())),
+            Self::Service(o) => hash(&(&meta.annotations, &o.spec, o.unreadable())),
             Self::EndpointSlice(o) => {
-                hash(&(&meta.labels, &o.address_type, &o.endpoints, &o.ports))
+                hash(&(&meta.labels, &o.address_type, &o.endpoints, &o.ports, o.unreadable()))
             }
             // Its annotations carry the time of the last change.
             Self::Endpoints(o) => hash(&(
                 &meta.labels,
                 meta.annotations.as_ref().is_some_and(|a| a.contains_key(LEADER_ANNOTATION)),
                 &o.subsets,
+                o.unreadable(),
             )),
             Self::Secret(o) => hash(&(&o.type_, &o.data)),
             Self::ConfigMap(o) => hash(&(&o.data, &o.binary_data)),
@@ -242,16 +244,16 @@ impl Change {
 /// An object with the hash of its content.
 #[derive(Clone, Debug)]
 pub(crate) struct Stored<T> {
-    pub(crate) object: Arc<T>,
+    pub(crate) object: Arc<AsRead<T>>,
     pub(crate) content: ContentHash,
 }
 
 /// A Secret, and its former version where that is the last with a usable certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredSecret {
-    pub(crate) object: Arc<Secret>,
+    pub(crate) object: Arc<AsRead<Secret>>,
     pub(crate) content: ContentHash,
-    pub(crate) last_good: Option<(Arc<Secret>, ContentHash)>,
+    pub(crate) last_good: Option<(Arc<AsRead<Secret>>, ContentHash)>,
 }
 
 impl StoredSecret {
@@ -376,7 +378,7 @@ impl ObjectStore {
     }
 
     /// Only a change of a Secret is looked into: at the start there is nothing to keep.
-    fn insert_secret(&mut self, name: Name, object: Arc<Secret>, content: ContentHash) {
+    fn insert_secret(&mut self, name: Name, object: Arc<AsRead<Secret>>, content: ContentHash) {
         let last_good = self.secrets.remove(&name).and_then(|before| {
             if secret::read(&object).is_ok() {
                 None
@@ -392,7 +394,7 @@ impl ObjectStore {
     fn insert_slice(
         &mut self,
         key: &ObjectKey,
-        object: Arc<EndpointSlice>,
+        object: Arc<AsRead<EndpointSlice>>,
         content: ContentHash,
     ) -> Change {
         let mut change = self.remove_slice(key);

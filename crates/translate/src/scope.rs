@@ -73,7 +73,12 @@ impl<'s> Scope<'s> {
         self.reports.push(self.diagnostic(code, effect, message));
     }
 
-    /// The same, with other places and perhaps another remedy.
+    /// Reports something about another field of the same object.
+    pub(crate) fn report_at(&self, field: &str, code: Code, effect: Effect, message: String) {
+        Self::root(self.object, self.reports).at(field).report(code, effect, message);
+    }
+
+    /// [`Self::report`] with other places and perhaps another remedy.
     pub(crate) fn report_with(
         &self,
         code: Code,

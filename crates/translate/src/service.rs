@@ -63,6 +63,17 @@ pub(crate) fn resolve(
     let Some(service) = lookup.service(wanted.namespace, wanted.service) else {
         return without_service(wanted, settings, scope);
     };
+    if let Some(taken) = service.taken_within("spec") {
+        scope.at("name").report(
+            Code::UnreadableObject,
+            Effect::RouteResponds(503),
+            format!(
+                "`{}` of Service {}/{} cannot be read",
+                taken.field, wanted.namespace, wanted.service
+            ),
+        );
+        return Err(Code::UnreadableObject);
+    }
     let service_ref = ObjectRef::new("Service", wanted.namespace.clone(), wanted.service.clone());
     let empty = ServiceSpec::default();
     let spec = service.spec.as_ref().unwrap_or(&empty);

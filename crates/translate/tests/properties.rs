@@ -9,12 +9,13 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use translate::{
-    Dialect, Memo, Object, ObjectEvent, ObjectKey, ObjectStore, Settings, Translation,
+    AsRead, Dialect, Memo, Object, ObjectEvent, ObjectKey, ObjectStore, Settings, Translation,
     endpoints_only, translate,
 };
 
-fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<T> {
-    Arc::new(serde_json::from_value(value).expect("the test writes valid objects"))
+fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<AsRead<T>> {
+    let object: T = serde_json::from_value(value).expect("the test writes valid objects");
+    Arc::new(object.into())
 }
 
 fn names(prefix: &'static str) -> impl Strategy<Value = String> {
@@ -175,7 +176,7 @@ fn secrets() -> impl Strategy<Value = Object> {
         .expect("it is a Secret");
         let bytes = |text: String| k8s_openapi::ByteString(text.into_bytes());
         secret.data = Some([("tls.crt".to_owned(), bytes(crt)), ("tls.key".to_owned(), bytes(key))].into());
-        Object::Secret(Arc::new(secret))
+        Object::Secret(Arc::new(secret.into()))
     })
 }
 

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 use translate::{
     Change, Memo, Object, ObjectEvent, ObjectKey, ObjectKind, ObjectStore, Settings,
@@ -16,7 +18,8 @@ fn service(annotations: &Value, version: &str) -> Object {
         "metadata": {"name": "web", "namespace": "shop", "annotations": annotations, "resourceVersion": version},
         "spec": {"ports": [{"port": 80}]}, "status": {"loadBalancer": {}},
     });
-    Object::Service(Arc::new(serde_json::from_value(value).expect("it is a Service")))
+    let object: Service = serde_json::from_value(value).expect("it is a Service");
+    Object::Service(Arc::new(object.into()))
 }
 
 fn slice(service: &str, addresses: &[&str]) -> Object {
@@ -26,7 +29,8 @@ fn slice(service: &str, addresses: &[&str]) -> Object {
         "metadata": {"name": "one", "namespace": "shop", "labels": {"kubernetes.io/service-name": service}},
         "addressType": "IPv4", "ports": [{"port": 8080}], "endpoints": endpoints,
     });
-    Object::EndpointSlice(Arc::new(serde_json::from_value(value).expect("it is a slice")))
+    let object: EndpointSlice = serde_json::from_value(value).expect("it is a slice");
+    Object::EndpointSlice(Arc::new(object.into()))
 }
 
 fn ingress() -> Object {
@@ -40,7 +44,8 @@ fn ingress() -> Object {
             ]}}],
         },
     });
-    Object::Ingress(Arc::new(serde_json::from_value(value).expect("it is an Ingress")))
+    let object: Ingress = serde_json::from_value(value).expect("it is an Ingress");
+    Object::Ingress(Arc::new(object.into()))
 }
 
 fn secret(crt: &str, key: &str) -> Object {
@@ -51,7 +56,7 @@ fn secret(crt: &str, key: &str) -> Object {
     .expect("it is a Secret");
     let data = [("tls.crt".to_owned(), bytes(crt)), ("tls.key".to_owned(), bytes(key))];
     secret.data = Some(data.into());
-    Object::Secret(Arc::new(secret))
+    Object::Secret(Arc::new(secret.into()))
 }
 
 fn key(kind: ObjectKind, name: &str) -> ObjectKey {

@@ -124,7 +124,7 @@ mod tests {
     fn namespace(name: &str) -> Object {
         let mut namespace = Namespace::default();
         namespace.metadata.name = Some(name.to_owned());
-        Object::Namespace(Arc::new(namespace))
+        Object::Namespace(Arc::new(namespace.into()))
     }
 
     fn key(name: &str) -> ObjectKey {

@@ -221,6 +221,11 @@ impl Reader<'_> {
     }
 }
 
+/// Whether a key has one of our two prefixes, in small or capital letters.
+pub(crate) fn is_ours(key: &str) -> bool {
+    without_prefix_of_any_case(key).is_some()
+}
+
 /// The name behind one of our two prefixes, written with capital letters.
 fn without_prefix_of_any_case(key: &str) -> Option<&str> {
     [NGINX_PREFIX, OWN_PREFIX].into_iter().find_map(|prefix| {

@@ -6,6 +6,7 @@
 
 mod rule;
 mod tls;
+mod unreadable;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use model::policy::Rewrite;
 use model::{Action, ClosedReason, Code, Diagnostic, Effect, Hostname, ObjectRef, Provenance};
 
 use crate::annotation::{self, Wishes};
+use crate::as_read::AsRead;
 use crate::lookup::Lookup;
 use crate::memo::Leaves;
 use crate::objects::ObjectKey;
@@ -35,6 +37,10 @@ pub(crate) struct Fragment {
     pub(crate) hosts: Vec<HostRules>,
     /// `spec.defaultBackend`.
     pub(crate) default_backend: Option<PathRule>,
+    /// Whether it has rules at all, of use or not.
+    pub(crate) has_rules: bool,
+    /// Its class closes it.
+    pub(crate) class_closed: Option<ClosedReason>,
     pub(crate) tls: Vec<TlsEntry>,
     pub(crate) plans: Vec<UpstreamPlan>,
     pub(crate) diagnostics: Vec<Diagnostic>,
@@ -71,11 +77,22 @@ pub(crate) struct PathRule {
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) closed: Option<ClosedReason>,
     pub(crate) action: Action,
+    /// Its path cannot be read: it has `/` before any other, so that whatever no other route of the
+    /// host names answers 503.
+    pub(crate) takes_rest: bool,
     pub(crate) provenance: Provenance,
+}
+
+/// What every Ingress is read with.
+pub(crate) struct Reading<'r> {
+    pub(crate) lookup: &'r Lookup<'r>,
+    pub(crate) settings: &'r Settings,
+    pub(crate) leaves: &'r Leaves,
 }
 
 /// What the walk through one Ingress has at hand.
 struct Walk<'w> {
+    ingress: &'w AsRead<Ingress>,
     namespace: Arc<str>,
     dialect: Dialect,
     settings: &'w Settings,
@@ -85,21 +102,24 @@ struct Walk<'w> {
     plans: Vec<UpstreamPlan>,
 }
 
-/// Reads one Ingress of ours.
+/// Reads one Ingress of ours; all its routes answer 503 where its class closes it.
 pub(crate) fn read(
-    ingress: &Ingress,
+    ingress: &AsRead<Ingress>,
     object: &ObjectRef,
     age: Age,
-    lookup: &Lookup<'_>,
-    settings: &Settings,
-    leaves: &Leaves,
+    class_closed: Option<ClosedReason>,
+    reading: &Reading<'_>,
 ) -> Fragment {
+    let &Reading { lookup, settings, leaves } = reading;
     let reports = Reports::default();
     let root = Scope::root(object, &reports);
     let empty = std::collections::BTreeMap::new();
     let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&empty);
-    let wishes = annotation::read(annotations, &root.at("metadata.annotations"));
+    let mut wishes = annotation::read(annotations, &root.at("metadata.annotations"));
+    let unreadable = unreadable::metadata(ingress, class_closed.as_ref(), &root);
+    wishes.closed = class_closed.clone().or(unreadable).or(wishes.closed);
     let mut walk = Walk {
+        ingress,
         namespace: age.namespace.clone(),
         dialect: age.dialect,
         settings,
@@ -111,17 +131,19 @@ pub(crate) fn read(
     let mut fragment = Fragment {
         object: object.clone(),
         age,
+        class_closed,
         ssl_redirect: walk.wishes.ssl_redirect,
         force_ssl_redirect: walk.wishes.force_ssl_redirect,
         hosts: Vec::new(),
         default_backend: None,
+        has_rules: false,
         tls: Vec::new(),
         plans: Vec::new(),
         diagnostics: Vec::new(),
         references: Vec::new(),
     };
     if !walk.wishes.canary {
-        walk.read_spec(ingress, &mut fragment, &root.at("spec"));
+        walk.read_spec(&mut fragment, &root.at("spec"));
     }
     fragment.plans = walk.plans;
     fragment.references = lookup.take();
@@ -130,36 +152,49 @@ pub(crate) fn read(
 }
 
 impl Walk<'_> {
-    fn read_spec(&mut self, ingress: &Ingress, fragment: &mut Fragment, scope: &Scope<'_>) {
+    fn read_spec(&mut self, fragment: &mut Fragment, scope: &Scope<'_>) {
+        let ingress = self.ingress;
         let Some(spec) = &ingress.spec else {
-            scope.report(Code::EmptyIngress, Effect::ObjectIgnored, "it has no spec");
+            match ingress.taken_at(scope) {
+                Some(taken) => unreadable::report_no_place(taken, scope),
+                None => scope.report(Code::EmptyIngress, Effect::ObjectIgnored, "it has no spec"),
+            }
             return;
         };
         let rules = spec.rules.as_deref().unwrap_or_default();
-        if rules.is_empty() && spec.default_backend.is_none() {
+        let default_scope = scope.at("defaultBackend");
+        let has_default =
+            spec.default_backend.is_some() || ingress.taken_at(&default_scope).is_some();
+        if rules.is_empty() && !has_default {
             scope.report(
                 Code::EmptyIngress,
                 Effect::ObjectIgnored,
                 "it has neither rules nor a defaultBackend",
             );
         }
+        fragment.has_rules = !rules.is_empty();
+        self.close_unless_list(&scope.at("rules"));
         for (index, rule) in rules.iter().enumerate() {
             self.read_rule(rule, fragment, &scope.at("rules").index(index));
         }
-        if let Some(backend) = &spec.default_backend {
-            fragment.default_backend =
-                Some(self.default_backend(backend, &scope.at("defaultBackend")));
+        if has_default {
+            let backend = spec.default_backend.as_ref();
+            fragment.default_backend = Some(self.default_backend(backend, &default_scope));
+        }
+        let scope = scope.at("tls");
+        if let Some(taken) = ingress.taken_at(&scope) {
+            let message = format!("{}; it is read as a list of one", taken.problem);
+            scope.report(Code::InvalidObject, Effect::None, message);
         }
         for (index, entry) in spec.tls.iter().flatten().enumerate() {
             let hosts = &fragment.hosts;
-            let scope = scope.at("tls");
             let entry = self.read_tls(entry, hosts, &scope.index(index));
             fragment.tls.push(entry);
         }
     }
 
     /// The default backend answers for every path, closed where its Ingress is, never rewritten.
-    fn default_backend(&mut self, backend: &IngressBackend, scope: &Scope<'_>) -> PathRule {
+    fn default_backend(&mut self, backend: Option<&IngressBackend>, scope: &Scope<'_>) -> PathRule {
         PathRule {
             path_type: PathType::Prefix,
             path: "/".into(),
@@ -167,12 +202,19 @@ impl Walk<'_> {
             rewrite: None,
             closed: self.wishes.closed.clone(),
             action: self.action(backend, scope),
+            takes_rest: false,
             provenance: scope.provenance(),
         }
     }
 
     /// Where a backend leads; 503 at the same place when it leads nowhere.
-    fn action(&mut self, backend: &IngressBackend, scope: &Scope<'_>) -> Action {
+    fn action(&mut self, backend: Option<&IngressBackend>, scope: &Scope<'_>) -> Action {
+        if self.report_backend(scope) {
+            return Action::unavailable(Code::InvalidObject.id());
+        }
+        let Some(backend) = backend else {
+            return Action::unavailable(Code::InvalidBackend.id());
+        };
         match self.upstream(backend, scope) {
             Ok(plan) => {
                 let id = plan.upstream.id.clone();

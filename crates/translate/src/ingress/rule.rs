@@ -8,6 +8,7 @@ use std::fmt::Write;
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
 use model::{Action, Code, Effect, Hostname};
 
+use super::unreadable::RuleHosts;
 use super::{Fragment, HostRules, PathRule, PathType, Walk};
 use crate::annotation::highest_capture;
 use crate::pattern::{self, Pattern};
@@ -21,58 +22,138 @@ impl Walk<'_> {
         fragment: &mut Fragment,
         scope: &Scope<'_>,
     ) {
+        let Some(hosts) = self.rule_hosts(rule, scope) else { return };
+        let Some((last, others)) = hosts.names.split_last() else { return };
+        let paths = self.read_paths(rule, &hosts, scope);
+        for name in others {
+            add_paths(fragment, name, paths.clone(), scope);
+        }
+        add_paths(fragment, last, paths, scope);
+    }
+
+    /// The hosts of a rule: one, or more where it cannot be told which. None for a name that no
+    /// request can have.
+    fn rule_hosts(&self, rule: &IngressRule, scope: &Scope<'_>) -> Option<RuleHosts> {
+        if let Some(hosts) = self.unreadable_hosts(rule, scope) {
+            return Some(hosts);
+        }
         let text = rule.host.as_deref().unwrap_or_default();
-        let hostname = match Hostname::parse(text) {
-            Ok(hostname) => hostname,
+        match Hostname::parse(text) {
+            Ok(name) => Some(RuleHosts { names: vec![name], is_unreadable: false }),
             Err(problem) => {
                 scope.at("host").report(
                     Code::InvalidHost,
                     Effect::RouteDropped,
                     format!("`{text}` {problem}; its requests are answered as for an unknown host"),
                 );
-                return;
+                None
             }
-        };
-        let known = fragment.hosts.iter().position(|host| host.hostname == hostname);
-        let index = known.unwrap_or(fragment.hosts.len());
-        if known.is_none() {
-            let provenance = scope.provenance();
-            fragment.hosts.push(HostRules { hostname, provenance, paths: Vec::new(), bare: None });
-        }
-        let host = &mut fragment.hosts[index];
-        let Some(http) = &rule.http else {
-            host.bare = host.bare.take().or_else(|| Some(scope.provenance()));
-            return;
-        };
-        let scope = scope.at("http.paths");
-        if http.paths.is_empty() {
-            scope.report(Code::EmptyIngress, Effect::None, "the rule has no paths");
-        }
-        for (position, path) in http.paths.iter().enumerate() {
-            let path = self.read_path(path, &scope.index(position));
-            host.paths.extend(path);
         }
     }
 
-    /// The rule of one path; none for a pattern that cannot be compared and has no literal part.
-    fn read_path(&mut self, written: &HTTPIngressPath, scope: &Scope<'_>) -> Option<PathRule> {
-        let (path_type, type_problem) = path_type(written, scope);
-        let (path, path_problem) = checked_path(written, path_type, scope);
-        let mut rule = PathRule {
-            path_type,
-            path: path.into(),
-            is_regex: false,
-            rewrite: None,
-            closed: self.wishes.closed.clone(),
-            action: self.action(&written.backend, &scope.at("backend")),
-            provenance: scope.provenance(),
-        };
-        if let Some(code) = type_problem.or(path_problem) {
-            rule.action = Action::unavailable(code.id());
+    /// The paths of a rule; none where it has no list of them.
+    fn read_paths(
+        &mut self,
+        rule: &IngressRule,
+        hosts: &RuleHosts,
+        scope: &Scope<'_>,
+    ) -> Option<Vec<PathRule>> {
+        let (rule_scope, http) = (scope, scope.at("http"));
+        let scope = http.at("paths");
+        let taken = [rule_scope, &http, &scope].into_iter().find_map(|place| {
+            let taken = self.ingress.taken_at(place)?;
+            Some((taken, place))
+        });
+        let mut is_closed = hosts.is_unreadable;
+        let written = rule.http.as_ref().map(|http| http.paths.as_slice());
+        match (taken, written) {
+            (Some((taken, _)), Some([_, ..])) => {
+                let message = format!("{}; what is below answers 503", taken.problem);
+                scope.report(Code::InvalidObject, Effect::RouteResponds(503), message);
+                is_closed = true;
+            }
+            (Some((taken, place)), _) => return Some(self.rest(taken, hosts, place)),
+            (None, Some([])) => {
+                scope.report(Code::EmptyIngress, Effect::None, "the rule has no paths");
+            }
+            (None, _) => {}
         }
-        // A target that is the path itself rewrites nothing.
-        rule.rewrite = self.wishes.rewrite.clone().filter(|r| *r.target != *rule.path);
-        self.read_pattern(&mut rule, &scope.at("path")).then_some(rule)
+        let mut paths = Vec::with_capacity(written?.len());
+        for (position, path) in written?.iter().enumerate() {
+            let before = paths.len();
+            paths.extend(self.read_path(path, hosts, &scope.index(position)));
+            for rule in paths.iter_mut().skip(before).filter(|_| is_closed) {
+                rule.action = Action::unavailable(Code::InvalidObject.id());
+            }
+        }
+        Some(paths)
+    }
+
+    /// The rules of one path: one, or one for each type that it may be of. None for a pattern that
+    /// cannot be compared and has no literal part.
+    fn read_path(
+        &mut self,
+        written: &HTTPIngressPath,
+        hosts: &RuleHosts,
+        scope: &Scope<'_>,
+    ) -> Vec<PathRule> {
+        let path_scope = scope.at("path");
+        for place in [scope, &path_scope] {
+            if let Some(taken) = self.ingress.taken_at(place) {
+                return self.rest(taken, hosts, place);
+            }
+        }
+        let (types, type_problem) = self.path_types(written, scope);
+        let action = self.action(Some(&written.backend), &scope.at("backend"));
+        let mut rules: Vec<PathRule> = Vec::with_capacity(1);
+        for &path_type in types {
+            let (path, path_problem) = checked_path(written, path_type, scope);
+            let mut rule = PathRule {
+                path_type,
+                path: path.into(),
+                is_regex: false,
+                rewrite: None,
+                closed: self.wishes.closed.clone(),
+                action: action.clone(),
+                takes_rest: false,
+                provenance: scope.provenance(),
+            };
+            if let Some(code) = type_problem.or(path_problem) {
+                rule.action = Action::unavailable(code.id());
+            }
+            // A target that is the path itself rewrites nothing.
+            rule.rewrite = self.wishes.rewrite.clone().filter(|r| *r.target != *rule.path);
+            let has_place = self.read_pattern(&mut rule, &path_scope);
+            if has_place && !rules.iter().any(|known| known.is_regex && rule.is_regex) {
+                rules.push(rule);
+            }
+        }
+        rules
+    }
+
+    /// The type of a path, and what is wrong with it. Where it cannot be told, the path is closed
+    /// whatever it was to be: exact and prefix answer before any other of the same path.
+    fn path_types(
+        &self,
+        written: &HTTPIngressPath,
+        scope: &Scope<'_>,
+    ) -> (&'static [PathType], Option<Code>) {
+        let scope = scope.at("pathType");
+        let (code, problem) = match (self.ingress.taken_at(&scope), written.path_type.as_str()) {
+            (Some(taken), _) => (Code::InvalidObject, taken.problem.clone()),
+            (None, "Exact") => return (&[PathType::Exact], None),
+            (None, "Prefix") => return (&[PathType::Prefix], None),
+            (None, "ImplementationSpecific") => return (&[PathType::ImplementationSpecific], None),
+            (None, "") => (Code::InvalidPathType, "the path has no pathType".to_owned()),
+            (None, other) => (Code::InvalidPathType, format!("`{other}` is no path type")),
+        };
+        scope.report(code, Effect::RouteResponds(503), problem);
+        let types: &[PathType] = if self.wishes.use_regex {
+            &[PathType::ImplementationSpecific, PathType::Exact, PathType::Prefix]
+        } else {
+            &[PathType::Exact, PathType::Prefix]
+        };
+        (types, Some(code))
     }
 
     /// Decides whether the path is a pattern, and checks it; `false` when it has no place.
@@ -159,6 +240,7 @@ impl Walk<'_> {
             rewrite: None,
             action: Action::unavailable(code.id()),
             closed: rule.closed.take(),
+            takes_rest: false,
             provenance: rule.provenance.clone(),
         };
         has_place
@@ -181,6 +263,26 @@ impl Walk<'_> {
                 ),
             );
         }
+    }
+}
+
+/// Adds paths to a host of a fragment; a rule without any names the host alone.
+fn add_paths(
+    fragment: &mut Fragment,
+    name: &Hostname,
+    paths: Option<Vec<PathRule>>,
+    scope: &Scope<'_>,
+) {
+    let known = fragment.hosts.iter().position(|host| host.hostname == *name);
+    let index = known.unwrap_or(fragment.hosts.len());
+    if known.is_none() {
+        let (hostname, provenance) = (name.clone(), scope.provenance());
+        fragment.hosts.push(HostRules { hostname, provenance, paths: Vec::new(), bare: None });
+    }
+    let host = &mut fragment.hosts[index];
+    match paths {
+        Some(paths) => host.paths.extend(paths),
+        None => host.bare = host.bare.take().or_else(|| Some(scope.provenance())),
     }
 }
 
@@ -227,18 +329,6 @@ fn forbidden_part(path: &str) -> Option<&'static str> {
         .into_iter()
         .find(|part| path.contains(part))
         .or_else(|| ["/..", "/."].into_iter().find(|end| path.ends_with(end)))
-}
-
-fn path_type(written: &HTTPIngressPath, scope: &Scope<'_>) -> (PathType, Option<Code>) {
-    let problem = match written.path_type.as_str() {
-        "Exact" => return (PathType::Exact, None),
-        "Prefix" => return (PathType::Prefix, None),
-        "ImplementationSpecific" => return (PathType::ImplementationSpecific, None),
-        "" => "the path has no pathType".to_owned(),
-        other => format!("`{other}` is no path type"),
-    };
-    scope.at("pathType").report(Code::InvalidPathType, Effect::RouteResponds(503), problem);
-    (PathType::ImplementationSpecific, Some(Code::InvalidPathType))
 }
 
 /// A literal path in the form that requests are compared in: unreserved octets decoded, hex digits

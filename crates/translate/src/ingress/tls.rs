@@ -43,7 +43,9 @@ impl Walk<'_> {
         rules: &[HostRules],
         scope: &Scope<'_>,
     ) -> TlsEntry {
-        let listed = listed_hosts(entry, scope);
+        let hosts_scope = scope.at("hosts");
+        let is_unclear = self.ingress.taken_within(&hosts_scope.path().0).is_some();
+        let listed = self.listed_hosts(entry, &hosts_scope);
         let rule_hosts =
             || rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any);
         let names_hosts = entry.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
@@ -52,7 +54,12 @@ impl Walk<'_> {
             let scope = scope.at("secretName");
             certificate(&self.namespace, name, self.lookup, self.leaves, &scope)
         });
-        if secret.is_none() {
+        let secret_scope = scope.at("secretName");
+        let taken = self.ingress.taken_at(scope).map(|taken| (taken, scope));
+        let taken_secret = self.ingress.taken_at(&secret_scope);
+        if let Some((taken, at)) = taken.or_else(|| Some((taken_secret?, &secret_scope))) {
+            at.report(Code::InvalidObject, Effect::DefaultCertificate, &*taken.problem);
+        } else if secret.is_none() {
             scope.report(
                 Code::TlsWithoutSecret,
                 Effect::DefaultCertificate,
@@ -64,11 +71,13 @@ impl Walk<'_> {
         let mut claims = Vec::new();
         for host in &served {
             // An entry without a Secret leaves the host to other entries.
-            if secret.is_some() {
+            if secret.is_some() || taken_secret.is_some() {
                 claims.push(self.claim(host, certificate.as_ref(), scope));
             }
         }
         let hosts = match self.dialect {
+            // Any of them may have been meant.
+            Dialect::Kubernetes if is_unclear => served.into_iter().chain(rule_hosts()).collect(),
             Dialect::Kubernetes => served,
             // Every host of an Ingress with an entry is an HTTPS host, listed or not.
             Dialect::Nginx => {
@@ -91,6 +100,33 @@ impl Walk<'_> {
             certificate,
             provenance: scope.provenance(),
         }
+    }
+
+    fn listed_hosts(&self, entry: &IngressTLS, scope: &Scope<'_>) -> Vec<Hostname> {
+        if let Some(taken) = self.ingress.taken_at(scope) {
+            let message = format!("{}; it is read as a list of one", taken.problem);
+            scope.report(Code::InvalidObject, Effect::None, message);
+        }
+        let mut listed = Vec::new();
+        for (index, text) in entry.hosts.iter().flatten().enumerate() {
+            let scope = scope.index(index);
+            if let Some(taken) = self.ingress.taken_at(&scope) {
+                scope.report(Code::InvalidObject, Effect::FieldIgnored, &*taken.problem);
+                continue;
+            }
+            let problem = match Hostname::parse(text) {
+                Ok(Hostname::Any) => "is empty".to_owned(),
+                Ok(host) => {
+                    if !listed.contains(&host) {
+                        listed.push(host);
+                    }
+                    continue;
+                }
+                Err(problem) => problem.to_string(),
+            };
+            scope.report(Code::InvalidTlsHost, Effect::FieldIgnored, format!("`{text}` {problem}"));
+        }
+        listed
     }
 
     /// ingress-nginx serves no certificate for a host that it does not cover.
@@ -124,29 +160,6 @@ impl Walk<'_> {
         }
         CertificateClaim { host: host.clone(), certificate }
     }
-}
-
-fn listed_hosts(entry: &IngressTLS, scope: &Scope<'_>) -> Vec<Hostname> {
-    let mut listed = Vec::new();
-    for (index, text) in entry.hosts.iter().flatten().enumerate() {
-        let problem = match Hostname::parse(text) {
-            Ok(Hostname::Any) => "is empty".to_owned(),
-            Ok(host) => {
-                if !listed.contains(&host) {
-                    listed.push(host);
-                }
-                continue;
-            }
-            Err(problem) => problem.to_string(),
-        };
-        let scope = scope.at("hosts");
-        scope.index(index).report(
-            Code::InvalidTlsHost,
-            Effect::FieldIgnored,
-            format!("`{text}` {problem}"),
-        );
-    }
-    listed
 }
 
 /// The certificate of a Secret: as it is, or as it last was when it could be used.

@@ -1,21 +1,21 @@
 //! One value to one typed object: version, defaults, unknown fields, wrong types.
 //!
 //! What the API server would have done on the way in is done here: a missing namespace is
-//! `default`, `stringData` goes into `data`. What it would have refused is `invalid-object`.
+//! `default`, `stringData` goes into `data`. What it would have refused is `invalid-object`, and
+//! the object is read as far as it goes.
 
 use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Secret, Service};
-use k8s_openapi::api::discovery::v1::EndpointSlice;
-use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use model::{Code, Effect, ObjectRef};
+use k8s_openapi::api::core::v1::Secret;
+use model::{Code, Effect, FieldPath, ObjectRef};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
-use serde_path_to_error::Segment;
+use sha2::{Digest, Sha256};
 use std::fmt::Write;
 use std::sync::Arc;
 
-use super::legacy;
+use super::{legacy, salvage};
+use crate::as_read::{AsRead, Unreadable};
 use crate::objects::{Object, ObjectKind};
 
 /// Something about a field of the object at hand.
@@ -41,12 +41,20 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
         return unknown_kind(api_version, kind);
     };
     let mut notes = Vec::new();
-    let object_ref = match identify(read_kind, &mut value) {
-        Ok(object_ref) => object_ref,
-        Err((object_ref, note)) => {
+    let mut taken = Vec::new();
+    let identity = match identity(&value) {
+        Ok(identity) => identity,
+        Err((identity, note)) if may_restrict(read_kind) => {
+            notes.push(Note { effect: Effect::None, ..note });
+            identity.or_made_up(&value)
+        }
+        Err((identity, note)) => {
+            let object_ref = identity.object_ref(read_kind);
             return Decoded { object_ref, object: None, notes: vec![note] };
         }
     };
+    let object_ref = identity.object_ref(read_kind);
+    taken.extend(identity.write(read_kind, &mut value));
     if is_legacy {
         notes.push(Note {
             code: Code::LegacyApiVersion,
@@ -64,25 +72,28 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
             }));
         }
     }
-    if read_kind == ObjectKind::Ingress {
+    if may_restrict(read_kind) {
         notes.extend(annotations_as_text(&mut value));
     }
+    let mut reading = Reading { kind: read_kind, taken, notes: &mut notes };
     let object = match read_kind {
-        ObjectKind::Ingress => typed::<Ingress>(value, &mut notes).map(Object::Ingress),
-        ObjectKind::IngressClass => {
-            typed::<IngressClass>(value, &mut notes).map(Object::IngressClass)
-        }
-        ObjectKind::Service => typed::<Service>(value, &mut notes).map(Object::Service),
-        ObjectKind::EndpointSlice => {
-            typed::<EndpointSlice>(value, &mut notes).map(Object::EndpointSlice)
-        }
-        ObjectKind::Endpoints => typed::<Endpoints>(value, &mut notes).map(Object::Endpoints),
-        ObjectKind::Secret => typed::<Secret>(value, &mut notes)
-            .map(|secret| Object::Secret(Arc::new(with_string_data(Arc::unwrap_or_clone(secret))))),
-        ObjectKind::ConfigMap => typed::<ConfigMap>(value, &mut notes).map(Object::ConfigMap),
-        ObjectKind::Namespace => typed::<Namespace>(value, &mut notes).map(Object::Namespace),
+        ObjectKind::Ingress => reading.typed(value).map(Arc::new).map(Object::Ingress),
+        ObjectKind::IngressClass => reading.typed(value).map(Arc::new).map(Object::IngressClass),
+        ObjectKind::Service => reading.typed(value).map(Arc::new).map(Object::Service),
+        ObjectKind::EndpointSlice => reading.typed(value).map(Arc::new).map(Object::EndpointSlice),
+        ObjectKind::Endpoints => reading.typed(value).map(Arc::new).map(Object::Endpoints),
+        ObjectKind::Secret => reading
+            .typed::<Secret>(value)
+            .map(|secret| Object::Secret(Arc::new(secret.map(with_string_data)))),
+        ObjectKind::ConfigMap => reading.typed(value).map(Arc::new).map(Object::ConfigMap),
+        ObjectKind::Namespace => reading.typed(value).map(Arc::new).map(Object::Namespace),
     };
     Decoded { object_ref, object, notes }
+}
+
+/// Whether an object of this kind can restrict access: then it is read under whatever name it has.
+fn may_restrict(kind: ObjectKind) -> bool {
+    matches!(kind, ObjectKind::Ingress | ObjectKind::IngressClass)
 }
 
 /// The kinds that are read, and whether the version is one of the past.
@@ -118,57 +129,97 @@ fn unknown_kind(api_version: &str, kind: &str) -> Decoded {
     }
 }
 
-/// Reads name and namespace, and sets the namespace as the API server would.
-fn identify(
-    kind: ObjectKind,
-    value: &mut Map<String, Value>,
-) -> Result<ObjectRef, (ObjectRef, Note)> {
-    let invalid = |field: &str, name: &str, namespace: &str, message: String| {
-        let note = Note {
-            code: Code::InvalidObject,
-            field: field.to_owned(),
-            message,
-            effect: Effect::ObjectIgnored,
-        };
-        Err((ObjectRef::new(kind.name(), namespace, name), note))
+/// Name and namespace, as far as they can be told.
+#[derive(Default)]
+struct Identity {
+    namespace: String,
+    name: String,
+}
+
+impl Identity {
+    fn object_ref(&self, kind: ObjectKind) -> ObjectRef {
+        let namespace = if kind.is_namespaced() { self.namespace.as_str() } else { "" };
+        ObjectRef::new(kind.name(), namespace, self.name.as_str())
+    }
+
+    /// A name for an object that has none, the same for the same object.
+    fn or_made_up(self, value: &Map<String, Value>) -> Self {
+        if !self.name.is_empty() {
+            return self;
+        }
+        let text = serde_json::to_vec(value).unwrap_or_default();
+        let hash = u32::from_be_bytes(Sha256::digest(&text)[..4].try_into().unwrap_or_default());
+        Self { name: format!("unnamed-{hash:08x}"), ..self }
+    }
+
+    /// Writes it where it is looked for. Gives the metadata that had to give way.
+    fn write(&self, kind: ObjectKind, value: &mut Map<String, Value>) -> Option<Unreadable> {
+        let mut taken = None;
+        let metadata = value.entry("metadata").or_insert_with(|| json!({}));
+        if !metadata.is_object() {
+            let former = std::mem::replace(metadata, json!({}));
+            taken = (!former.is_null()).then(|| Unreadable {
+                field: FieldPath("metadata".into()),
+                value: former,
+                problem: "the metadata are no map".to_owned(),
+            });
+        }
+        if let Value::Object(metadata) = metadata {
+            metadata.insert("name".to_owned(), Value::String(self.name.clone()));
+            if kind.is_namespaced() {
+                metadata.insert("namespace".to_owned(), Value::String(self.namespace.clone()));
+            } else {
+                metadata.remove("namespace");
+            }
+        }
+        taken
+    }
+}
+
+/// Reads name and namespace as the API server would, or says why it would not have.
+fn identity(value: &Map<String, Value>) -> Result<Identity, (Identity, Note)> {
+    let metadata = value.get("metadata");
+    let field = |name: &str| metadata.and_then(|metadata| metadata.get(name));
+    let mut problem = None;
+    let mut invalid = |field: &str, message: String| {
+        let code = Code::InvalidObject;
+        let effect = Effect::ObjectIgnored;
+        problem.get_or_insert(Note { code, field: field.to_owned(), message, effect });
     };
-    let empty = json!({});
-    let metadata = value.get("metadata").unwrap_or(&empty);
-    let name = match metadata.get("name") {
-        Some(Value::String(name)) => name.clone(),
-        Some(Value::Null) | None => {
-            return invalid("metadata", "", "", "it has no name".to_owned());
+    let mut identity = Identity::default();
+    match field("name") {
+        Some(Value::String(name)) => {
+            identity.name.clone_from(name);
+            if !is_dns_name(name) {
+                let form = "lower-case letters, digits, `-`, `.`";
+                invalid("metadata.name", format!("`{name}` is no name of an object: {form}"));
+            }
+        }
+        Some(Value::Null) | None => invalid("metadata", "it has no name".to_owned()),
+        Some(other) => {
+            identity.name = other.to_string();
+            invalid("metadata.name", format!("the name {other} is no text"));
+        }
+    }
+    match field("namespace") {
+        Some(Value::String(namespace)) if !namespace.is_empty() => {
+            identity.namespace.clone_from(namespace);
+            if !is_dns_name(namespace) {
+                invalid("metadata.namespace", format!("`{namespace}` is no name of a namespace"));
+            }
+        }
+        Some(Value::String(_) | Value::Null) | None => {
+            "default".clone_into(&mut identity.namespace);
         }
         Some(other) => {
-            return invalid("metadata.name", "", "", format!("the name {other} is no text"));
-        }
-    };
-    let namespace = match metadata.get("namespace") {
-        Some(Value::String(namespace)) if !namespace.is_empty() => namespace.clone(),
-        Some(Value::String(_) | Value::Null) | None => "default".to_owned(),
-        Some(other) => {
-            let message = format!("the namespace {other} is no text");
-            return invalid("metadata.namespace", "", "", message);
-        }
-    };
-    if !is_dns_name(&name) {
-        let message =
-            format!("`{name}` is no name of an object: lower-case letters, digits, `-`, `.`");
-        return invalid("metadata.name", &name, "", message);
-    }
-    if !is_dns_name(&namespace) {
-        let message = format!("`{namespace}` is no name of a namespace");
-        return invalid("metadata.namespace", &name, "", message);
-    }
-    let namespace = if kind.is_namespaced() { namespace } else { String::new() };
-    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
-        if kind.is_namespaced() {
-            metadata.insert("namespace".to_owned(), Value::String(namespace.clone()));
-        } else {
-            metadata.remove("namespace");
+            identity.namespace = other.to_string();
+            invalid("metadata.namespace", format!("the namespace {other} is no text"));
         }
     }
-    Ok(ObjectRef::new(kind.name(), namespace, name))
+    match problem {
+        None => Ok(identity),
+        Some(note) => Err((identity, note)),
+    }
 }
 
 fn is_dns_name(name: &str) -> bool {
@@ -178,13 +229,16 @@ fn is_dns_name(name: &str) -> bool {
         && !name.ends_with(['-', '.'])
 }
 
-/// Numbers and booleans among the annotations become the text they were meant as. Left out with its
-/// Ingress, an unquoted `limit-rps: 5` would leave its paths to a broader route without that limit.
+/// Numbers and booleans among the annotations become the text they were meant as, and nothing
+/// becomes an empty text as in the API server.
 fn annotations_as_text(value: &mut Map<String, Value>) -> Vec<Note> {
     let annotations =
         value.get_mut("metadata").and_then(|metadata| metadata.get_mut("annotations"));
     let mut notes = Vec::new();
     for (key, value) in annotations.and_then(Value::as_object_mut).into_iter().flatten() {
+        if value.is_null() {
+            *value = json!("");
+        }
         if !value.is_number() && !value.is_boolean() {
             continue;
         }
@@ -202,33 +256,69 @@ fn annotations_as_text(value: &mut Map<String, Value>) -> Vec<Note> {
     notes
 }
 
-/// The object with its type. Notes the field of a wrong type, and every field that is not known.
-fn typed<T>(mut value: Map<String, Value>, notes: &mut Vec<Note>) -> Option<Arc<T>>
-where
-    T: DeserializeOwned + Serialize,
-{
-    // Written by others, read by nobody here, and long.
-    value.remove("status");
-    if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
-        metadata.remove("managedFields");
-    }
-    let value = Value::Object(value);
-    let object: T = match serde_path_to_error::deserialize(&value) {
-        Ok(object) => object,
-        Err(error) => {
-            notes.push(Note {
+/// The reading of one object.
+struct Reading<'r> {
+    kind: ObjectKind,
+    taken: Vec<Unreadable>,
+    notes: &'r mut Vec<Note>,
+}
+
+impl Reading<'_> {
+    /// The object with its type. Notes every field that is not known, and those that cannot be
+    /// read, but for an Ingress's: what becomes of them is known only where it is translated.
+    fn typed<T>(&mut self, mut value: Map<String, Value>) -> Option<AsRead<T>>
+    where
+        T: DeserializeOwned + Serialize,
+    {
+        // Written by others, read by nobody here, and long.
+        value.remove("status");
+        if let Some(Value::Object(metadata)) = value.get_mut("metadata") {
+            metadata.remove("managedFields");
+        }
+        let mut value = Value::Object(value);
+        let Some((object, taken)) = salvage::read::<T>(&mut value) else {
+            self.notes.push(Note {
                 code: Code::InvalidObject,
-                field: field_path(error.path()),
-                message: error.inner().to_string(),
+                field: String::new(),
+                message: "nothing of it can be read".to_owned(),
                 effect: Effect::ObjectIgnored,
             });
             return None;
+        };
+        self.taken.extend(taken);
+        if self.kind == ObjectKind::Secret {
+            for taken in &mut self.taken {
+                taken.value = Value::Null;
+                "it has a wrong type or encoding".clone_into(&mut taken.problem);
+            }
         }
-    };
-    if let Ok(known) = serde_json::to_value(&object) {
-        note_unknown(&value, &known, &mut String::new(), notes);
+        if self.kind != ObjectKind::Ingress {
+            let kind = self.kind;
+            self.notes.extend(self.taken.iter().map(|taken| Note {
+                code: Code::InvalidObject,
+                field: taken.field.0.to_string(),
+                message: taken.problem.clone(),
+                effect: effect_of(kind, &taken.field.0),
+            }));
+        }
+        if let Ok(known) = serde_json::to_value(&object) {
+            note_unknown(&value, &known, &mut String::new(), self.notes);
+        }
+        Some(AsRead::new(object, std::mem::take(&mut self.taken)))
     }
-    Some(Arc::new(object))
+}
+
+/// What the loss of a field comes to.
+fn effect_of(kind: ObjectKind, field: &str) -> Effect {
+    let closes = match kind {
+        ObjectKind::Service => field.starts_with("spec"),
+        ObjectKind::IngressClass => {
+            matches!(field, "metadata" | "spec" | "spec.controller")
+                || field.starts_with("metadata.annotations")
+        }
+        _ => false,
+    };
+    if closes { Effect::RouteResponds(503) } else { Effect::FieldIgnored }
 }
 
 /// Holds what was written against what was understood.
@@ -274,11 +364,11 @@ fn unknown_field(path: &str) -> Note {
     }
 }
 
-fn push_index(path: &mut String, index: usize) {
+pub(super) fn push_index(path: &mut String, index: usize) {
     write!(path, "[{index}]").expect("a String takes every write");
 }
 
-fn push_key(path: &mut String, key: &str) {
+pub(super) fn push_key(path: &mut String, key: &str) {
     if key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
         if !path.is_empty() {
             path.push('.');
@@ -287,18 +377,6 @@ fn push_key(path: &mut String, key: &str) {
     } else {
         write!(path, "[{key:?}]").expect("a String takes every write");
     }
-}
-
-fn field_path(path: &serde_path_to_error::Path) -> String {
-    let mut text = String::new();
-    for segment in path {
-        match segment {
-            Segment::Seq { index } => push_index(&mut text, *index),
-            Segment::Map { key } => push_key(&mut text, key),
-            Segment::Enum { .. } | Segment::Unknown => {}
-        }
-    }
-    text
 }
 
 /// The API server writes `stringData` over `data`.

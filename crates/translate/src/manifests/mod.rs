@@ -2,11 +2,12 @@
 //!
 //! A text is read as a whole or not at all as far as serving goes: where [`Parsed::is_readable`] is
 //! false, its file's last good objects are to be kept. What could be read all the same is there for
-//! those who only look. An object that is readable but wrong costs nothing but itself.
+//! those who only look. An object that is readable but wrong is read as far as it goes.
 
 mod decode;
 mod legacy;
 mod position;
+mod salvage;
 mod yaml;
 
 use std::collections::HashMap;
