@@ -4,6 +4,7 @@
 //! long as none of them changes. What hosts make of it (conflicts, redirects to HTTPS, the habits
 //! of a host in the nginx dialect) is decided in `merge`.
 
+mod place;
 mod rule;
 mod tls;
 mod unreadable;

@@ -3,13 +3,11 @@
 //! A path that cannot be served as written keeps its place and answers 503, so that nothing
 //! broader answers in its stead.
 
-use std::fmt::Write;
-
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
 use model::{Action, Code, Effect, Hostname};
 
 use super::unreadable::RuleHosts;
-use super::{Fragment, HostRules, PathRule, PathType, Walk};
+use super::{Fragment, HostRules, PathRule, PathType, Walk, place};
 use crate::annotation::highest_capture;
 use crate::pattern::{self, Pattern};
 use crate::scope::Scope;
@@ -125,7 +123,9 @@ impl Walk<'_> {
             rule.rewrite = self.wishes.rewrite.clone().filter(|r| *r.target != *rule.path);
             let has_place = self.read_pattern(&mut rule, &path_scope);
             if has_place && !rules.iter().any(|known| known.is_regex && rule.is_regex) {
+                let also = self.other_place(&rule, path_problem.is_some());
                 rules.push(rule);
+                rules.extend(also);
             }
         }
         rules
@@ -156,6 +156,23 @@ impl Walk<'_> {
         (types, Some(code))
     }
 
+    /// Where else a path that must not be served would answer, had it been written as requests for
+    /// it are compared. Refused by an API server, it may have meant the decoded form; in the nginx
+    /// dialect no request is ever compared in another.
+    fn other_place(&self, rule: &PathRule, is_refused: bool) -> Option<PathRule> {
+        let is_closed = self.dialect == Dialect::Nginx && rule.closed.is_some();
+        if !(is_refused || is_closed) {
+            return None;
+        }
+        let path = match self.dialect {
+            _ if rule.is_regex => Some(place::with_slashes_merged(&rule.path)),
+            Dialect::Nginx => place::decoded(&rule.path),
+            Dialect::Kubernetes => place::decoded_canonical(&rule.path),
+        };
+        let path = path.filter(|path| **path != *rule.path)?;
+        Some(PathRule { path: path.into(), ..rule.clone() })
+    }
+
     /// Decides whether the path is a pattern, and checks it; `false` when it has no place.
     fn read_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
         rule.is_regex = match self.dialect {
@@ -183,12 +200,14 @@ impl Walk<'_> {
 
     fn read_literal(&self, rule: &mut PathRule, scope: &Scope<'_>) {
         if self.dialect == Dialect::Kubernetes {
-            if let Some(prefix) = gce_wildcard(rule).map(Into::into) {
-                rule.path = prefix;
-                return;
-            }
-            if let Some(path) = canonical(&rule.path) {
+            let prefix = gce_wildcard(rule).map(Into::into);
+            let is_wildcard = prefix.is_some();
+            rule.path = prefix.unwrap_or_else(|| std::mem::take(&mut rule.path));
+            if let Some(path) = place::canonical(&rule.path) {
                 rule.path = path.into();
+            }
+            if is_wildcard {
+                return;
             }
         }
         if pattern::looks_like_one(&rule.path) {
@@ -329,57 +348,4 @@ fn forbidden_part(path: &str) -> Option<&'static str> {
         .into_iter()
         .find(|part| path.contains(part))
         .or_else(|| ["/..", "/."].into_iter().find(|end| path.ends_with(end)))
-}
-
-/// A literal path in the form that requests are compared in: unreserved octets decoded, hex digits
-/// in upper case, what no request line may carry encoded. `None` where it is that already.
-fn canonical(path: &str) -> Option<String> {
-    let is_unreserved = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~');
-    let must_encode =
-        |b: u8| b <= b' ' || b >= 0x7f || matches!(b, b'\"' | b'<' | b'>' | b'#' | b'?');
-    if !path.bytes().any(|b| b == b'%' || must_encode(b)) {
-        return None;
-    }
-    let bytes = path.as_bytes();
-    let mut out = String::with_capacity(path.len() + 8);
-    let mut index = 0;
-    while let Some(&byte) = bytes.get(index) {
-        let octet = (byte == b'%')
-            .then(|| path.get(index + 1..index + 3))
-            .flatten()
-            .filter(|hex| hex.bytes().all(|b| b.is_ascii_hexdigit()))
-            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
-        index += 1;
-        match octet {
-            Some(octet) if is_unreserved(octet) => {
-                out.push(char::from(octet));
-                index += 2;
-            }
-            Some(octet) => {
-                encode(&mut out, octet);
-                index += 2;
-            }
-            None if must_encode(byte) => encode(&mut out, byte),
-            None => out.push(char::from(byte)),
-        }
-    }
-    Some(out)
-}
-
-fn encode(out: &mut String, octet: u8) {
-    write!(out, "%{octet:02X}").expect("a String takes every write");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_literal_path_takes_the_form_of_requests() {
-        assert_eq!(canonical("/plain/path"), None);
-        assert_eq!(canonical("/a b").unwrap(), "/a%20b");
-        assert_eq!(canonical("/%c3%a9%41").unwrap(), "/%C3%A9A");
-        assert_eq!(canonical("/\u{e9}").unwrap(), "/%C3%A9");
-        assert_eq!(canonical("/100%").unwrap(), "/100%");
-    }
 }
