@@ -124,6 +124,7 @@ codes! {
     UnsupportedAnnotation "unsupported-annotation" Warning Object "UnsupportedAnnotation" "remove it, or wait for a release that supports it";
     UnsupportedAccessControl "unsupported-access-control" Error Object "UnsupportedAccessControl" "remove it only if the routes may be open; until it is supported they answer 503";
     RefusedSnippet "refused-snippet" Error Object "RefusedSnippet" "write what the snippet does as annotations; its routes answer 503";
+    IgnoredAnnotation "ignored-annotation" Warning Object "IgnoredAnnotation" "remove it; the operator lets it be ignored, and nothing is done in its stead";
     InvalidAnnotationValue "invalid-annotation-value" Error Object "InvalidAnnotationValue" "mend the value";
     AnnotationWithoutEffect "annotation-without-effect" Info Object "AnnotationWithoutEffect" "nothing; it is accepted and has no effect here";
     RewriteWithoutCapture "rewrite-without-capture" Warning Object "RewriteWithoutCapture" "give the path a capture group, or the target no `$n`";

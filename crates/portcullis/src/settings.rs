@@ -19,10 +19,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use layer::{Given, Layers, Origin, find, not_one, unreadable};
-use translate::EndpointOverride;
+use translate::{EndpointOverride, NamedService};
 use value::{
     AccessLog, Auto, Dialect, ExternalNames, Format, HttpPath, LogLevel, NamespacedName, OrOff,
-    Size, Value,
+    RefusedAnnotations, Size, Value,
 };
 
 /// A heading in the help and on the reference page.
@@ -198,6 +198,15 @@ settings! {
         /// Ask this name server for the names of `ExternalName` Services, and no other.
         /// Without it, those of `/etc/resolv.conf` are asked.
         name_server: many SocketAddr = "name-server" "ADDRESS" [];
+        /// The Service that answers where no Ingress has a route or a default backend.
+        /// Without a port, its first one.
+        default_backend_service: one OrOff<NamedService> =
+            "default-backend-service" "NAMESPACE/NAME[:PORT]" ["off"];
+        /// What becomes of objects with refused annotations (snippets).
+        /// `deny` has their routes answer 503; `ignore NAME...` serves them without those named.
+        /// Annotations that restrict access are never ignored.
+        refused_annotations: many RefusedAnnotations =
+            "refused-annotations" "POLICY" ["deny"];
         /// The Secret whose certificate is served where no other fits.
         /// Without it, one is generated at start.
         default_tls_secret: one OrOff<NamespacedName> =
@@ -333,6 +342,12 @@ impl Settings {
                     "--{name}: `off` stands alone, or not at all"
                 )));
             }
+        }
+        if self.refused_annotations.len() > 1
+            && self.refused_annotations.contains(&RefusedAnnotations::Deny)
+        {
+            let why = "--refused-annotations: `deny` stands alone, or not at all";
+            errors.push(SettingsError::new(why));
         }
         if self.request_fields_max.get() > 256 {
             errors.push(SettingsError::new("--request-fields-max: is at most 256"));
@@ -474,6 +489,25 @@ mod tests {
         let settings = Settings::resolve(&flags(&[("admin", &["off"])])).unwrap();
         assert_eq!(Settings::addresses(&settings.admin), []);
         assert!(Settings::resolve(&flags(&[("http", &["off", "127.0.0.1:1"])])).is_err());
+    }
+
+    #[test]
+    fn access_control_cannot_be_ignored() {
+        let ignore = |text: &str| Settings::resolve(&flags(&[("refused-annotations", &[text])]));
+        assert!(ignore("deny").is_ok());
+        assert!(ignore("ignore configuration-snippet server-snippet").is_ok());
+        for (text, why) in [
+            ("ignore configuration-snippet auth-url", "`auth-url` restricts access"),
+            ("ignore auth-snippet", "never ignored: take it off"),
+            ("ignore enable-cors", "is not refused"),
+            ("ignore", "names none"),
+            ("allow", "is neither `deny`"),
+        ] {
+            let errors = ignore(text).unwrap_err();
+            assert!(errors[0].to_string().contains(why), "{}", errors[0]);
+        }
+        let both = flags(&[("refused-annotations", &["deny", "ignore server-snippet"])]);
+        assert!(Settings::resolve(&both).is_err());
     }
 
     #[test]

@@ -11,7 +11,9 @@ use proxy::{Limits, ProxySettings};
 use telemetry::{LogTarget, TelemetrySettings};
 
 use crate::machine::Cpus;
-use crate::settings::value::{AccessLog, Dialect, ExternalNames, Format, LogLevel, OrOff, Size};
+use crate::settings::value::{
+    AccessLog, Dialect, ExternalNames, Format, LogLevel, OrOff, RefusedAnnotations, Size,
+};
 use crate::settings::{Settings, SettingsError};
 
 /// Share of the limit on open files that client connections may take, in percent. The rest is for
@@ -78,6 +80,16 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
             ExternalNames::Public => translate::ExternalNamePolicy::Public,
             ExternalNames::Any => translate::ExternalNamePolicy::Any,
         }),
+        default_backend: settings.default_backend_service.at(),
+        ignored_annotations: settings
+            .refused_annotations
+            .iter()
+            .flat_map(|refused| match refused {
+                RefusedAnnotations::Deny => &[],
+                RefusedAnnotations::Ignore(names) => names.as_slice(),
+            })
+            .cloned()
+            .collect(),
         default_certificate: settings.default_tls_secret.at().map(|s| (s.namespace, s.name)),
         ..translate::Settings::standalone()
     }

@@ -14,6 +14,7 @@
 mod annotation;
 mod as_read;
 mod class;
+mod default_backend;
 mod endpoints;
 mod ingress;
 mod lookup;
@@ -40,6 +41,7 @@ use model::{
 
 pub use annotation::{
     AnnotationInfo, AnnotationStatus, CLASS_ANNOTATION, NGINX_PREFIX, OWN_PREFIX, annotations,
+    may_ignore,
 };
 pub use as_read::{AsRead, Unreadable};
 pub use lookup::References;
@@ -50,7 +52,7 @@ pub use objects::{
 };
 pub use settings::{
     DEFAULT_CONTROLLER_NAME, Dialect, EndpointOverride, ExternalNamePolicy, NGINX_CONTROLLER_NAME,
-    OverriddenService, Settings,
+    NamedService, Settings,
 };
 
 use class::Classes;
@@ -137,7 +139,7 @@ pub fn endpoints_only(
     Some(table)
 }
 
-/// The fragments of all Ingresses that are ours, oldest first.
+/// The fragments of all Ingresses that are ours, oldest first; then that of the operator's default.
 fn fragments(
     objects: &ObjectStore,
     settings: &Settings,
@@ -178,6 +180,8 @@ fn fragments(
         fragments.push(fragment);
     }
     fragments.sort_by(|a, b| a.age.cmp(&b.age));
+    // Younger than any Ingress, whatever their times.
+    fragments.extend(default_backend::fragment(objects, settings, lookup, memo));
     fragments
 }
 

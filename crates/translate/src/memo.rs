@@ -27,6 +27,7 @@ pub struct Memo {
     /// The settings that everything here was made with.
     settings: Option<Settings>,
     fragments: Named<KeptFragment>,
+    default_backend: Option<KeptFragment>,
     hosts: HashMap<Hostname, KeptHost, RandomState>,
     pub(crate) leaves: Leaves,
 }
@@ -38,6 +39,17 @@ struct KeptFragment {
     /// The contents of what the fragment looked at, in the order of its references.
     references: Vec<Option<ContentHash>>,
     fragment: Arc<Fragment>,
+}
+
+impl KeptFragment {
+    fn new(ingress: ContentHash, fragment: &Arc<Fragment>, store: &ObjectStore) -> Self {
+        Self {
+            ingress,
+            age: fragment.age.clone(),
+            references: contents(&fragment.references, store).collect(),
+            fragment: fragment.clone(),
+        }
+    }
 }
 
 /// A virtual host, and all that it was made of.
@@ -53,6 +65,7 @@ struct KeptHost {
 pub(crate) struct Ingredients {
     pub(crate) fragments: Vec<Arc<Fragment>>,
     pub(crate) global_default: Option<Arc<Fragment>>,
+    pub(crate) operators_default: Option<Arc<Fragment>>,
     pub(crate) has_certificate: bool,
 }
 
@@ -66,6 +79,7 @@ impl PartialEq for Ingredients {
         self.has_certificate == other.has_certificate
             && self.fragments.len() == other.fragments.len()
             && same(&self.global_default, &other.global_default)
+            && same(&self.operators_default, &other.operators_default)
             && self.fragments.iter().zip(&other.fragments).all(|(a, b)| Arc::ptr_eq(a, b))
     }
 }
@@ -109,14 +123,20 @@ impl Memo {
         fragment: &Arc<Fragment>,
         store: &ObjectStore,
     ) {
-        let age = fragment.age.clone();
-        let kept = KeptFragment {
-            ingress,
-            references: contents(&fragment.references, store).collect(),
-            fragment: fragment.clone(),
-            age: age.clone(),
-        };
-        self.fragments.insert((age.namespace, age.name), kept);
+        let Age { namespace, name, .. } = fragment.age.clone();
+        self.fragments.insert((namespace, name), KeptFragment::new(ingress, fragment, store));
+    }
+
+    /// The fragment of the operator's default backend, if it still holds.
+    pub(crate) fn take_default_backend(&self, store: &ObjectStore) -> Option<Arc<Fragment>> {
+        let kept = self.default_backend.as_ref()?;
+        let holds = contents(&kept.fragment.references, store).eq(kept.references.iter().copied());
+        holds.then(|| kept.fragment.clone())
+    }
+
+    /// Keeps a new one; what it is about are settings, which hold as long as the memo.
+    pub(crate) fn put_default_backend(&mut self, fragment: &Arc<Fragment>, store: &ObjectStore) {
+        self.default_backend = Some(KeptFragment::new(ContentHash([0; 16]), fragment, store));
     }
 
     /// The virtual host of these ingredients: the one from before, or what `make` makes.

@@ -36,6 +36,8 @@ pub(crate) struct HostDraft<'f> {
     parts: Vec<(&'f Arc<Fragment>, &'f HostRules)>,
     /// The default of all hosts, for the host-less block alone.
     global_default: Option<(&'f Arc<Fragment>, &'f PathRule)>,
+    /// What the operator wants to answer where no Ingress says who shall.
+    operators_default: Option<&'f Arc<Fragment>>,
     pub(crate) has_certificate: bool,
 }
 
@@ -63,6 +65,11 @@ pub(crate) fn hosts(
         }
     }
     add_global_default(fragments, &mut drafts, https, reports);
+    if let Some(last) = fragments.last().filter(|fragment| fragment.is_operators) {
+        for draft in drafts.values_mut() {
+            draft.operators_default = Some(last);
+        }
+    }
     drafts
         .into_values()
         .map(|draft| {
@@ -85,7 +92,7 @@ fn add_global_default<'f>(
         .filter(|fragment| !fragment.has_rules)
         .filter_map(|fragment| Some((fragment, fragment.default_backend.as_ref()?)));
     let Some((fragment, rule)) = defaults.next() else { return };
-    for (_, loser) in defaults {
+    for (_, loser) in defaults.filter(|(fragment, _)| !fragment.is_operators) {
         report_default_conflict(loser, rule, "every host without a rule", reports);
     }
     let draft = drafts
@@ -107,6 +114,7 @@ impl<'f> HostDraft<'f> {
             provenance,
             parts: Vec::new(),
             global_default: None,
+            operators_default: None,
             has_certificate: https.contains(hostname),
         }
     }
@@ -116,6 +124,7 @@ impl<'f> HostDraft<'f> {
         Ingredients {
             fragments: self.parts.iter().map(|(fragment, _)| (*fragment).clone()).collect(),
             global_default: self.global_default.map(|(fragment, _)| fragment.clone()),
+            operators_default: self.operators_default.cloned(),
             has_certificate: self.has_certificate,
         }
     }
@@ -172,9 +181,7 @@ impl<'f> HostDraft<'f> {
             })
             .map(|root| root.provenance.clone());
         if let Some(root) = root {
-            if let Some((_, rule)) = self.global_default {
-                report_shadowed_default(rule, &root, reports);
-            }
+            self.report_shadowed(&root, reports);
         } else {
             routes.extend(self.default_route(reports));
         }
@@ -192,7 +199,7 @@ impl<'f> HostDraft<'f> {
             .chain(self.global_default);
         let path = || PathMatch::new(PathKind::Prefix, "/");
         if let Some((fragment, rule)) = defaults.next() {
-            for (_, loser) in defaults {
+            for (_, loser) in defaults.filter(|(fragment, _)| !fragment.is_operators) {
                 report_default_conflict(loser, rule, &self.to_string(), reports);
             }
             return Some(self.route(path(), Claim { fragment, rule }));
@@ -201,12 +208,20 @@ impl<'f> HostDraft<'f> {
             .parts
             .iter()
             .find_map(|(fragment, rules)| Some((fragment, rules.bare.as_ref()?)))?;
-        Some(Route {
+        let policy = self.policy(fragment, "/");
+        Some(self.operators_route(path(), policy.clone()).unwrap_or_else(|| Route {
             path: path(),
-            policy: self.policy(fragment, "/"),
+            policy,
             action: not_found(),
             provenance: bare.clone(),
-        })
+        }))
+    }
+
+    /// The operator's default backend at this path, where it is set.
+    pub(crate) fn operators_route(&self, path: PathMatch, policy: RoutePolicy) -> Option<Route> {
+        let rule = self.operators_default?.default_backend.as_ref()?;
+        let (action, provenance) = (rule.action.clone(), rule.provenance.clone());
+        Some(Route { path, policy, action, provenance })
     }
 
     /// The default backend of the host in the nginx dialect: its oldest Ingress's own, or for the
@@ -228,7 +243,9 @@ impl<'f> HostDraft<'f> {
     }
 
     pub(crate) fn report_shadowed(&self, root: &Provenance, reports: &Reports) {
-        if let Some((_, rule)) = self.global_default {
+        if let Some((fragment, rule)) = self.global_default
+            && !fragment.is_operators
+        {
             report_shadowed_default(rule, root, reports);
         }
     }

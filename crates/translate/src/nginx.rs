@@ -103,6 +103,9 @@ fn automatic_root(
         return Some(host.route(path, claim));
     }
     let policy = host.policy(host.owner, "/");
+    if let Some(route) = host.operators_route(path.clone(), policy.clone()) {
+        return Some(route);
+    }
     policy.https_redirect.is_some().then(|| Route {
         path,
         policy,

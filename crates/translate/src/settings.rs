@@ -35,6 +35,10 @@ pub struct Settings {
     /// What an `ExternalName` Service may do; when absent `Public` in standalone mode and in the
     /// nginx dialect, else `Off`.
     pub external_name: Option<ExternalNamePolicy>,
+    /// The Service that answers where no Ingress has a route, or a default backend.
+    pub default_backend: Option<NamedService>,
+    /// Names of refused annotations that close no routes; see [`crate::may_ignore`].
+    pub ignored_annotations: Vec<String>,
     /// `NAMESPACE/NAME` of the Secret with the default certificate.
     pub default_certificate: Option<(String, String)>,
     /// The zone of this process, for the zone hints of endpoint slices.
@@ -54,6 +58,8 @@ impl Default for Settings {
             standalone: false,
             endpoint_overrides: Vec::new(),
             external_name: None,
+            default_backend: None,
+            ignored_annotations: Vec::new(),
             default_certificate: None,
             zone: None,
             now: None,
@@ -119,19 +125,19 @@ impl FromStr for ExternalNamePolicy {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndpointOverride {
     /// Which Service; absent for `*`, which serves whatever has no endpoint of its own.
-    pub service: Option<OverriddenService>,
+    pub service: Option<NamedService>,
     /// Where its requests go.
     pub address: SocketAddr,
 }
 
-/// The Service that an override is about.
+/// `NAMESPACE/SERVICE[:PORT]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OverriddenService {
+pub struct NamedService {
     /// Its namespace.
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// One port, by number or name; every port when absent.
+    /// One port, by number or name; when absent every port, or the first.
     pub port: Option<String>,
 }
 
@@ -148,18 +154,25 @@ impl FromStr for EndpointOverride {
         if service == "*" {
             return Ok(Self { service: None, address });
         }
+        let service = service.parse().map_err(|why| format!("{why}: {form}"))?;
+        Ok(Self { service: Some(service), address })
+    }
+}
+
+impl FromStr for NamedService {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
         let (namespace, rest) =
-            service.split_once('/').ok_or_else(|| format!("`{service}` has no `/`: {form}"))?;
+            text.split_once('/').ok_or_else(|| format!("`{text}` has no `/`"))?;
         let (name, port) = match rest.split_once(':') {
             Some((name, port)) => (name, Some(port.to_owned())),
             None => (rest, None),
         };
         if namespace.is_empty() || name.is_empty() || port.as_deref() == Some("") {
-            return Err(format!("`{service}` names no Service: {form}"));
+            return Err(format!("`{text}` names no Service"));
         }
-        let service =
-            OverriddenService { namespace: namespace.to_owned(), name: name.to_owned(), port };
-        Ok(Self { service: Some(service), address })
+        Ok(Self { namespace: namespace.to_owned(), name: name.to_owned(), port })
     }
 }
 
@@ -167,14 +180,19 @@ impl fmt::Display for EndpointOverride {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.service {
             None => f.write_str("*")?,
-            Some(service) => {
-                write!(f, "{}/{}", service.namespace, service.name)?;
-                if let Some(port) = &service.port {
-                    write!(f, ":{port}")?;
-                }
-            }
+            Some(service) => service.fmt(f)?,
         }
         write!(f, "={}", self.address)
+    }
+}
+
+impl fmt::Display for NamedService {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)?;
+        match &self.port {
+            Some(port) => write!(f, ":{port}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -93,6 +93,9 @@ fn settings(text: &str) -> Settings {
             ("now", value) => {
                 settings.now = Some(value.parse().expect("a setting is well written"));
             }
+            ("default-backend", value) => {
+                settings.default_backend = Some(value.parse().expect("a setting is well written"));
+            }
             ("default-certificate", value) => {
                 let (namespace, name) = value.split_once('/').expect("a Secret has a namespace");
                 settings.default_certificate = Some((namespace.to_owned(), name.to_owned()));

@@ -8,7 +8,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use translate::EndpointOverride;
+use translate::{EndpointOverride, NamedService};
 
 /// A type that a setting's text can be read into.
 pub trait Value: Sized {
@@ -231,6 +231,42 @@ impl Value for EndpointOverride {
              *=127.0.0.1:3000"
                 .to_owned()
         })
+    }
+}
+
+impl Value for NamedService {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse::<Self>()
+            .ok()
+            .filter(|service| is_name(&service.namespace) && is_name(&service.name))
+            .ok_or_else(|| "is not NAMESPACE/NAME[:PORT], such as ops/not-found:80".to_owned())
+    }
+}
+
+/// What becomes of objects with refused annotations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RefusedAnnotations {
+    /// Their routes answer 503.
+    Deny,
+    /// They are served without the annotations of these names.
+    Ignore(Vec<String>),
+}
+
+impl Value for RefusedAnnotations {
+    fn parse(text: &str) -> Result<Self, String> {
+        let mut words = text.split([' ', ',']).filter(|word| !word.is_empty());
+        match (words.next(), words.clone().next()) {
+            (Some("deny"), None) => return Ok(Self::Deny),
+            (Some("ignore"), None) => return Err("names none: write `ignore NAME...`".into()),
+            (Some("ignore"), Some(_)) => {}
+            _ => return Err("is neither `deny` nor `ignore NAME...`".into()),
+        }
+        let mut names = Vec::new();
+        for name in words {
+            translate::may_ignore(name).map_err(|why| format!("cannot hold: `{name}` {why}"))?;
+            names.push(name.to_owned());
+        }
+        Ok(Self::Ignore(names))
     }
 }
 

@@ -78,6 +78,10 @@ fn settings(flags: &[String]) -> Result<Settings, String> {
             "--controller-name" => settings.controller_names.push(value.clone()),
             "--external-name" => settings.external_name = Some(value.parse()?),
             "--endpoint" => settings.endpoint_overrides.push(value.parse()?),
+            "--default-backend-service" => settings.default_backend = Some(value.parse()?),
+            "--refused-annotations" => settings
+                .ignored_annotations
+                .extend(value.split([' ', ',']).skip(1).map(ToOwned::to_owned)),
             "--default-tls-secret" => {
                 let (namespace, name) =
                     value.split_once('/').ok_or_else(|| format!("`{value}` has no `/`"))?;

@@ -2,6 +2,8 @@
 //!
 //! `restricting` marks what restricts access: unsupported, such a name closes its routes.
 
+use super::suggest;
+
 /// What becomes of an annotation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Status {
@@ -202,6 +204,32 @@ pub(super) fn status(name: &str) -> Status {
     if name.ends_with("-snippet") { Status::Snippet } else { Status::Unknown }
 }
 
+/// The refused names that need not restrict access, though they may.
+const IGNORABLE: &[&str] = &["configuration-snippet", "server-snippet", "stream-snippet"];
+
+/// Whether a refused annotation may be ignored by the operator's wish; if not, why, as half a
+/// sentence that follows the name.
+///
+/// # Errors
+/// When the name is no refused annotation, or speaks of restricting access: such a one is never
+/// ignored.
+pub fn may_ignore(name: &str) -> Result<(), String> {
+    match status(name) {
+        Status::Snippet if IGNORABLE.contains(&name) => Ok(()),
+        Status::Snippet | Status::Restricting { .. } => {
+            Err("restricts access, and is never ignored: take it off the objects that may be open"
+                .to_owned())
+        }
+        Status::Supported | Status::NotYet | Status::NoEffect => {
+            Err("is not refused, so that there is nothing to ignore".to_owned())
+        }
+        Status::Unknown => {
+            let known = suggest::for_unknown(name).map(|known| format!("; {known}"));
+            Err(format!("is no annotation that is refused{}", known.unwrap_or_default()))
+        }
+    }
+}
+
 /// What becomes of an annotation, for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnnotationStatus {
@@ -254,6 +282,18 @@ mod tests {
     fn every_snippet_is_refused_whatever_its_name() {
         assert_eq!(status("server-snippet"), Status::Snippet);
         assert_eq!(status("my-own-snippet"), Status::Snippet);
+    }
+
+    #[test]
+    fn what_restricts_access_is_never_ignored() {
+        for name in ["configuration-snippet", "server-snippet", "stream-snippet"] {
+            assert_eq!(may_ignore(name), Ok(()), "{name}");
+        }
+        for name in ["auth-snippet", "modsecurity-snippet", "auth-url", "limit-rps", "satisfy"] {
+            assert!(may_ignore(name).unwrap_err().starts_with("restricts access"), "{name}");
+        }
+        assert!(may_ignore("enable-cors").unwrap_err().contains("not refused"));
+        assert!(may_ignore("rewrite-tagret").unwrap_err().contains("did you mean"));
     }
 
     #[test]

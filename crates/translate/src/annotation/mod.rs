@@ -17,9 +17,10 @@ use model::policy::Rewrite;
 use model::{ClosedReason, Code, Effect, UpstreamProtocol};
 
 use crate::scope::Scope;
+use crate::settings::Settings;
 use keys::Status;
 
-pub use keys::{AnnotationInfo, AnnotationStatus, annotations};
+pub use keys::{AnnotationInfo, AnnotationStatus, annotations, may_ignore};
 pub(crate) use rewrite::highest_capture;
 
 /// The prefix of ingress-nginx.
@@ -44,8 +45,12 @@ pub(crate) struct Wishes {
 }
 
 /// Reads all annotations. `scope` is `metadata.annotations`.
-pub(crate) fn read(annotations: &BTreeMap<String, String>, scope: &Scope<'_>) -> Wishes {
-    let reader = Reader { annotations, scope };
+pub(crate) fn read(
+    annotations: &BTreeMap<String, String>,
+    settings: &Settings,
+    scope: &Scope<'_>,
+) -> Wishes {
+    let reader = Reader { annotations, ignored: &settings.ignored_annotations, scope };
     let (status_closed, canary) = reader.check_names();
     let (rewrite, rewrite_closed) = rewrite::read(&reader);
     let (protocol, protocol_closed) = backend_protocol::read(&reader);
@@ -63,6 +68,8 @@ pub(crate) fn read(annotations: &BTreeMap<String, String>, scope: &Scope<'_>) ->
 /// The annotations with the place they stand at.
 struct Reader<'r> {
     annotations: &'r BTreeMap<String, String>,
+    /// The refused names that close nothing.
+    ignored: &'r [String],
     scope: &'r Scope<'r>,
 }
 
@@ -179,6 +186,16 @@ impl Reader<'_> {
                 Code::UnsupportedAccessControl,
                 format!("`{name}` restricts access and is not supported yet"),
             )),
+            Status::Snippet
+                if may_ignore(name).is_ok() && self.ignored.iter().any(|known| known == name) =>
+            {
+                scope.report(
+                    Code::IgnoredAnnotation,
+                    Effect::FieldIgnored,
+                    format!("`{name}` is refused, and its routes are served without it"),
+                );
+                None
+            }
             Status::Snippet => Some(self.refuse(
                 value,
                 Code::RefusedSnippet,

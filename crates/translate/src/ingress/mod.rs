@@ -40,6 +40,8 @@ pub(crate) struct Fragment {
     pub(crate) default_backend: Option<PathRule>,
     /// Whether it has rules at all, of use or not.
     pub(crate) has_rules: bool,
+    /// It is no Ingress, but the operator's default backend: it comes after all others, in silence.
+    pub(crate) is_operators: bool,
     /// Its class closes it.
     pub(crate) class_closed: Option<ClosedReason>,
     pub(crate) tls: Vec<TlsEntry>,
@@ -116,7 +118,7 @@ pub(crate) fn read(
     let root = Scope::root(object, &reports);
     let empty = std::collections::BTreeMap::new();
     let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&empty);
-    let mut wishes = annotation::read(annotations, &root.at("metadata.annotations"));
+    let mut wishes = annotation::read(annotations, settings, &root.at("metadata.annotations"));
     let unreadable = unreadable::metadata(ingress, class_closed.as_ref(), &root);
     wishes.closed = class_closed.clone().or(unreadable).or(wishes.closed);
     let mut walk = Walk {
@@ -138,6 +140,7 @@ pub(crate) fn read(
         hosts: Vec::new(),
         default_backend: None,
         has_rules: false,
+        is_operators: false,
         tls: Vec::new(),
         plans: Vec::new(),
         diagnostics: Vec::new(),
