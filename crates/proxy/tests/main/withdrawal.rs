@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{
     Certificate, CertificateId, Hostname, KeyMaterial, KeyPair, Model, PathKind, PathMatch,
-    PrivateKey, VirtualHost,
+    PrivateKey, Sealed, VirtualHost,
 };
 
 use crate::client::{Client, connect};
@@ -32,7 +32,7 @@ fn with_paths(world: &World, paths: &[&str]) -> Model {
         ..route.clone()
     });
     let host = VirtualHost { routes: routes.collect(), ..VirtualHost::clone(&host) };
-    model.hosts.insert(Hostname::Any, Arc::new(host));
+    model.hosts.insert(Hostname::Any, Sealed::new(host));
     model
 }
 
@@ -164,7 +164,7 @@ fn what_merely_changed_lives_on() {
         route.policy.remove_server_field = true;
         route.provenance.object.name = "other".into();
     }
-    changed.hosts.insert(Hostname::Any, Arc::new(host));
+    changed.hosts.insert(Hostname::Any, Sealed::new(host));
     world.publish(&changed, &KeyMaterial::new());
     gone.send("a");
     assert_eq!(gone.take(1).unwrap(), b"a");
@@ -186,7 +186,7 @@ fn a_route_that_is_closed_is_withdrawn() {
     let mut host = VirtualHost::clone(&closed.hosts[&Hostname::Any]);
     host.routes[0].policy.closed =
         Some(model::ClosedReason { code: "unsupported-annotation".into(), field: "x".into() });
-    closed.hosts.insert(Hostname::Any, Arc::new(host));
+    closed.hosts.insert(Hostname::Any, Sealed::new(host));
     world.publish(&closed, &KeyMaterial::new());
     assert_eq!(tunnel.rest().unwrap(), b"");
     // Without its last chunk it is no complete response.
