@@ -41,6 +41,21 @@ impl Generation {
     }
 }
 
+impl Generation {
+    /// The 16 hex digits, for those who show it once per request.
+    #[must_use]
+    pub fn hex(self) -> [u8; 16] {
+        let mut text = [0; 16];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            pair[0] = HEX[usize::from(byte >> 4)];
+            pair[1] = HEX[usize::from(byte & 0xf)];
+        }
+        text
+    }
+}
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
 impl fmt::Display for Generation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
@@ -57,5 +72,16 @@ impl<'de> Deserialize<'de> for Generation {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         u64::from_str_radix(&text, 16).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digits_are_those_that_are_shown() {
+        let generation = Generation(0x0123_4567_89ab_cdef);
+        assert_eq!(generation.hex(), generation.to_string().as_bytes());
     }
 }

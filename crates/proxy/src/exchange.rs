@@ -532,8 +532,8 @@ pub(crate) struct Outcome {
 pub(crate) struct UpstreamOutcome {
     pub(crate) address: std::net::SocketAddr,
     pub(crate) status: u16,
-    /// From the choice of the endpoint to the last byte of its answer; zero without a log.
-    pub(crate) duration: Duration,
+    /// When it was chosen; not known without a log, since reading a clock costs as much as routing.
+    pub(crate) chosen: Option<Instant>,
     pub(crate) attempts: u32,
 }
 

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::future::poll_fn;
 use std::rc::Rc;
 use std::task::Poll;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use model::{Generation, Hostname};
 use telemetry::{AccessRecord, Gauge, TlsRecord, UpstreamRecord};
@@ -322,7 +322,8 @@ fn record(
     worker.metrics.lower(Gauge::RequestsInFlight);
     let outcome = &exchange.outcome;
     let bytes_out = outcome.bytes_out + exchange.down.head_bytes();
-    let duration = exchange.started.elapsed();
+    let ended = Instant::now();
+    let duration = ended.saturating_duration_since(exchange.started);
     let duration_us = micros(duration);
     let metrics = route.map_or(&worker.unrouted, |route| &route.metrics);
     worker.metrics.request(metrics, outcome.status, duration_us, outcome.bytes_in, bytes_out);
@@ -338,14 +339,13 @@ fn record(
         return;
     }
     let (bytes, head) = exchange.request();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let value = |known| head.field(known).map_or(&b""[..], |field| field.value.of(bytes));
     let query = head.query.of(bytes);
     let object = route.map(|route| &route.route.provenance.object);
     let authority = head.authority.map_or(&b""[..], |authority| authority.of(bytes));
-    let generation = generation.to_string();
+    let generation = generation.hex();
     worker.metrics.access(&AccessRecord {
-        time_us: micros(now.saturating_sub(duration)),
+        time_us: micros(worker.wall_clock.get().of(exchange.started)),
         client: identity.address,
         peer: exchange.client.peer,
         method: head.method_text.of(bytes),
@@ -362,7 +362,9 @@ fn record(
         upstream: outcome.upstream.map(|upstream| UpstreamRecord {
             address: upstream.address,
             status: upstream.status,
-            duration_us: micros(upstream.duration),
+            duration_us: upstream
+                .chosen
+                .map_or(0, |chosen| micros(ended.saturating_duration_since(chosen))),
             attempts: upstream.attempts,
         }),
         namespace: object.map_or("", |object| &object.namespace),
@@ -370,7 +372,7 @@ fn record(
         route: route.map_or("", |route| &route.route.path.value),
         service,
         request_id: &exchange.down.work().request_id,
-        generation: &generation,
+        generation: std::str::from_utf8(&generation).unwrap_or_default(),
         tls: exchange.client.tls.as_ref().map(|tls| TlsRecord {
             version: tls.version,
             sni: tls.server_name.as_deref().unwrap_or(""),

@@ -131,6 +131,7 @@ pub(crate) struct Worker {
     pub(crate) pen: RefCell<Pen>,
     pub(crate) rng: RefCell<fastrand::Rng>,
     pub(crate) date: RefCell<HttpDate>,
+    pub(crate) wall_clock: Cell<WallClock>,
     work: RefCell<Vec<Box<Work>>>,
     response_work: RefCell<Vec<Box<ResponseWork>>>,
     pipes: RefCell<Vec<Pipe>>,
@@ -164,6 +165,7 @@ impl Worker {
             pen: RefCell::default(),
             rng: RefCell::new(fastrand::Rng::new()),
             date: RefCell::new(HttpDate::now()),
+            wall_clock: Cell::new(WallClock::now()),
             work: RefCell::default(),
             response_work: RefCell::default(),
             pipes: RefCell::default(),
@@ -315,6 +317,7 @@ async fn sweep(worker: Rc<Worker>) {
         let now = (start.elapsed().as_millis() / TICK.as_millis()) as u32;
         worker.watches.sweep(now);
         worker.metrics.flush_tick();
+        worker.wall_clock.set(WallClock::now());
         if now.is_multiple_of(5) {
             worker.date.borrow_mut().refresh();
             worker.pools.sweep(&worker);
@@ -322,6 +325,27 @@ async fn sweep(worker: Rc<Worker>) {
         if worker.phase() >= Phase::Draining {
             worker.watches.wake_idle();
         }
+    }
+}
+
+/// One moment on both clocks, so that the time of day of others needs no clock to be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct WallClock {
+    moment: Instant,
+    /// Since the epoch.
+    time: Duration,
+}
+
+impl WallClock {
+    fn now() -> Self {
+        let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { moment: Instant::now(), time }
+    }
+
+    /// The time since the epoch at another moment.
+    pub(crate) fn of(self, moment: Instant) -> Duration {
+        let later = moment.saturating_duration_since(self.moment);
+        (self.time + later).saturating_sub(self.moment.saturating_duration_since(moment))
     }
 }
 

@@ -32,7 +32,6 @@ pub(crate) struct Answered {
     up: UpstreamStream,
     relay: Relay,
     first: Option<Piece>,
-    started: Option<Instant>,
     remove_server: bool,
     tunnel_idle: u32,
 }
@@ -81,7 +80,7 @@ pub(crate) async fn open(
         exchange.outcome.upstream = Some(UpstreamOutcome {
             address: picked.endpoint.state.identity.address,
             status: 0,
-            duration: Duration::ZERO,
+            chosen: worker.metrics.logs_access().then(Instant::now),
             attempts: attempt,
         });
         let one = Attempt { worker, route, upstream, rewritten, identity, picked };
@@ -108,8 +107,6 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&self, exchange: &mut Exchange<'_>) -> Result<Answered, Failure> {
         let worker = self.worker;
-        // A clock is read for the log alone: reading it costs as much as routing.
-        let started = worker.metrics.logs_access().then(Instant::now);
         let mut up = self.connected(exchange).await?;
         let patience = self.patience(exchange);
         let body_max = self.body_bytes_max();
@@ -135,7 +132,6 @@ impl Attempt<'_> {
             up,
             relay,
             first,
-            started,
             remove_server: self.route.route().policy.remove_server_field,
             tunnel_idle: ticks(worker.settings.limits.tunnel_idle_timeout),
         })
@@ -416,7 +412,7 @@ pub(crate) async fn stream(
     exchange: &mut Exchange<'_>,
     answered: &mut Answered,
 ) -> Result<(), ProxyError> {
-    let Answered { up, relay, first, started, remove_server, tunnel_idle } = answered;
+    let Answered { up, relay, first, remove_server, tunnel_idle } = answered;
     let Exchange { down, watch, outcome, .. } = exchange;
     let status = up.head().0.status;
     outcome.status = status;
@@ -479,9 +475,6 @@ pub(crate) async fn stream(
     }
     outcome.bytes_in += relay.request.bytes;
     outcome.bytes_out += relay.response.bytes;
-    if let (Some(upstream), Some(started)) = (&mut outcome.upstream, started) {
-        upstream.duration = started.elapsed();
-    }
     result
 }
 

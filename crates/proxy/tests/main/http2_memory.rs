@@ -68,12 +68,15 @@ fn a_client_that_reads_nothing_makes_us_hold_no_more_than_allowed() {
             streams = asking => streams,
             _ = &mut connection => panic!("the connection lives"),
         };
-        // What was asked leaves, and then nobody reads the socket.
-        std::future::poll_fn(|cx| {
-            let _ = connection.as_mut().poll(cx);
-            std::task::Poll::Ready(())
-        })
-        .await;
+        // Until all that was asked has arrived; from then on nobody reads the socket.
+        while (world.metric("portcullis_requests_in_flight") as usize) < STREAMS {
+            let once = std::future::poll_fn(|cx| {
+                let _ = connection.as_mut().poll(cx);
+                std::task::Poll::Ready(())
+            });
+            once.await;
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         wait_until("the account to be full", || held(&world) >= MEMORY);
         let most = (0..100).map(|_| {
             std::thread::sleep(Duration::from_millis(3));

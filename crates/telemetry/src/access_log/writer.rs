@@ -20,7 +20,7 @@ use super::{LogTarget, open};
 const BATCHES_MAX: usize = 64;
 
 /// With this many batches waiting the writer is woken; with fewer, at the next tick.
-const BATCHES_WOKEN_FOR: usize = 8;
+const BATCHES_WOKEN_FOR: usize = 4;
 
 /// How many empty buffers are kept for reuse; more are freed.
 const SPARES_MAX: usize = 2 * BATCHES_WOKEN_FOR;
