@@ -111,6 +111,13 @@ impl fmt::Debug for Gateway {
 impl Gateway {
     /// Starts everything; when this returns, the first configuration is served.
     pub fn start(settings: &Settings) -> Result<Self, StartError> {
+        let gateway = Self::begin(settings)?;
+        while !gateway.is_served()? {}
+        Ok(gateway)
+    }
+
+    /// Starts everything; the first configuration is still to come.
+    fn begin(settings: &Settings) -> Result<Self, StartError> {
         if settings.manifests.is_empty() {
             return Err(StartError::NoManifests);
         }
@@ -140,26 +147,22 @@ impl Gateway {
         });
         let admin = start_admin(&settings, &shared, &control);
         let controller = start_controller(&settings, &shared, &control)?;
-        let gateway = Self { shared, controller: Some(controller), _control: control, admin };
-        gateway.wait_until_served()?;
-        Ok(gateway)
+        Ok(Self { shared, controller: Some(controller), _control: control, admin })
     }
 
-    /// Waits for the first configuration; an error when it cannot be served anywhere.
-    fn wait_until_served(&self) -> Result<(), StartError> {
+    /// Waits for the first configuration, a moment; an error when it cannot be served anywhere.
+    /// Reading may take as long as it takes: standard input ends when somebody ends it.
+    fn is_served(&self) -> Result<bool, StartError> {
         let controller = self.controller.as_ref().ok_or(StartError::NothingPublished)?;
-        // Reading may take as long as it takes; a directory is not infinite.
-        while !controller.wait_first_publish(Duration::from_secs(1)) {
-            if self.shared.is_leaving.load(Ordering::Relaxed) {
-                return Err(StartError::NothingPublished);
-            }
+        if !controller.wait_first_publish(Duration::from_millis(50)) {
+            return Ok(false);
         }
         let bound = self.shared.bound.load();
         if bound.listeners.is_empty() && !bound.failures.is_empty() {
             let failures = bound.failures.iter().map(|(id, error)| format!("{id}: {error}"));
             return Err(StartError::NothingBound(failures.collect()));
         }
-        Ok(())
+        Ok(true)
     }
 
     /// Every address that is bound, with its protocol.
@@ -329,9 +332,17 @@ pub fn run(settings: &Settings, reload: Reload<'_>) -> Result<ExitCode, StartErr
     wiring::process_log(settings);
     // Before anything else, so that a signal during the start ends the start.
     let control = Control::start("signals").map_err(StartError::Control)?;
-    let signals =
-        control.handle().block_on(async { Signals::listen() }).map_err(StartError::Control)?;
-    let gateway = Gateway::start(settings)?;
+    let handle = control.handle();
+    let mut signals = handle.block_on(async { Signals::listen() }).map_err(StartError::Control)?;
+    let gateway = Gateway::begin(settings)?;
+    while !gateway.is_served()? {
+        // Only looked at: nothing is served yet that could be drained.
+        let told = async { tokio::time::timeout(Duration::ZERO, signals.next()).await };
+        if handle.block_on(told) == Ok(Wish::End) {
+            gateway.stop();
+            return Ok(ExitCode::SUCCESS);
+        }
+    }
     Ok(serve_until_told(gateway, signals, &control, settings.clone(), reload))
 }
 

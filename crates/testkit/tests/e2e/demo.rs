@@ -1,9 +1,11 @@
 //! The README's first command: everything that the demonstration proposes works as it is printed.
 
 use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use testkit::gateway;
+use rustix::process::{Pid, Signal, kill_process};
+use testkit::{gateway, wait_until};
 
 /// A demonstration that runs, and the lines that it proposes.
 struct Demo {
@@ -101,5 +103,23 @@ fn demonstrations_that_start_at_once_stay_out_of_each_others_way() {
             let output = shell(line);
             assert!(output.status.success(), "{line}: {output:?}");
         }
+    }
+}
+
+#[test]
+fn a_demonstration_that_is_told_to_end_leaves_nothing_behind() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut demo = Demo::start();
+        let lint = demo.proposals("/").into_iter().find(|line| line.contains(" lint ")).unwrap();
+        let directory = lint.split_whitespace().last().unwrap().to_owned();
+        assert!(Path::new(&directory).is_dir(), "{lint}");
+        kill_process(Pid::from_child(&demo.child), signal).unwrap();
+        let mut status = None;
+        wait_until("it ends", || {
+            status = demo.child.try_wait().unwrap();
+            status.is_some()
+        });
+        assert!(status.is_some_and(|status| status.success()), "{status:?}");
+        assert!(!Path::new(&directory).exists(), "{directory}");
     }
 }

@@ -1,9 +1,12 @@
 //! SIGTERM: readiness fails, what is in flight ends, nothing new begins, the process ends well.
 
-use std::time::Duration;
+use std::net::TcpStream;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use testkit::client::websocket::{self, WebSocket};
-use testkit::{Endpoint, Gateway, block_on, manifests, wait_until};
+use testkit::{Endpoint, Gateway, block_on, gateway, manifests, wait_until};
 
 use crate::{GET, OK, in_front_with};
 
@@ -21,7 +24,9 @@ fn slow() -> Endpoint {
 #[test]
 fn an_exchange_in_flight_ends_and_its_connection_closes() {
     let endpoint = slow();
-    let gateway = in_front_with(&endpoint, "--drain-timeout 10s");
+    // A connection that was accepted is owed one request, for as long as a head may take.
+    let flags = "--drain-timeout 10s --request-head-timeout 1s";
+    let gateway = in_front_with(&endpoint, flags);
     let mut busy = gateway.connect();
     busy.send(GET);
     let mut idle = gateway.connect();
@@ -80,7 +85,7 @@ fn a_second_signal_ends_at_once() {
     client.send(GET);
     wait_until("the endpoint is asked", || endpoint.connections() == 1);
     gateway.terminate();
-    wait_until("it drains", || std::net::TcpStream::connect(gateway.http()).is_err());
+    wait_until("it drains", || TcpStream::connect(gateway.http()).is_err());
     gateway.terminate();
     gateway.wait();
 }
@@ -101,7 +106,7 @@ fn a_websocket_lives_until_the_timeout() {
         let mut socket = WebSocket::connect(gateway.http(), "ws://app.test/").await.unwrap();
         assert_eq!(socket.say("one").await.unwrap(), "one");
         gateway.terminate();
-        wait_until("it drains", || std::net::TcpStream::connect(gateway.http()).is_err());
+        wait_until("it drains", || TcpStream::connect(gateway.http()).is_err());
         assert_eq!(socket.say("two").await.unwrap(), "two");
         assert_eq!(socket.hear_close().await, Some(1001));
     });
@@ -118,4 +123,29 @@ fn an_interrupt_from_the_keyboard_drains_too() {
     gateway.interrupt();
     assert_eq!(busy.read_response("GET").text(), "ok");
     assert!(gateway.wait().success());
+}
+
+#[test]
+fn one_that_still_waits_for_its_manifests_ends_when_it_is_told() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let admin = gateway::free_address();
+        let mut child = Command::new(gateway::program())
+            .args(["run", "--manifests", "-", "--http", &gateway::free_address().to_string()])
+            .args(["--https", "off", "--admin", &admin.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        wait_until("it has begun", || TcpStream::connect(admin).is_ok());
+        kill_process(Pid::from_child(&child), signal).unwrap();
+        let mut status = None;
+        let started = Instant::now();
+        while status.is_none() && started.elapsed() < testkit::PATIENCE {
+            status = child.try_wait().unwrap();
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        child.kill().unwrap();
+        assert!(status.is_some_and(|status| status.success()), "{signal:?}: {status:?}");
+    }
 }
