@@ -145,7 +145,8 @@ fn one_that_still_waits_for_its_manifests_ends_when_it_is_told() {
             status = child.try_wait().unwrap();
             std::thread::sleep(Duration::from_millis(5));
         }
-        child.kill().unwrap();
+        let _ = child.kill();
+        child.wait().unwrap();
         assert!(status.is_some_and(|status| status.success()), "{signal:?}: {status:?}");
     }
 }
