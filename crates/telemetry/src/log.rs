@@ -53,7 +53,12 @@ impl std::error::Error for LogError {}
 /// When `level` cannot be read, or a log was set up before.
 pub fn init(format: Format, level: &str, color: bool) -> Result<(), LogError> {
     let filter = EnvFilter::try_new(level).map_err(|error| LogError::Level(error.to_string()))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        // A line that cannot be written is lost. To tell it on standard error, which just failed,
+        // would panic in whatever thread had something to say.
+        .log_internal_errors(false);
     match format {
         Format::Text => builder.event_format(Line { color }).try_init(),
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::Failure;
+use super::{Failure, print};
 use crate::echo::Echo;
 
 /// Answer requests with what was received: HTTP/1.1, cleartext HTTP/2, WebSocket and gRPC.
@@ -36,7 +36,7 @@ impl EchoArguments {
         let echo = Echo::start(&self.name, &self.listen)
             .map_err(|error| Failure::usage(format!("cannot listen: {error}")))?;
         for address in echo.addresses() {
-            println!("{} answers on http://{address}", self.name);
+            print(format!("{} answers on http://{address}\n", self.name).as_bytes())?;
         }
         crate::signals::wait_for_end().map_err(|error| Failure::usage(error.to_string()))?;
         Ok(ExitCode::SUCCESS)

@@ -2,10 +2,14 @@
 //! requests writes lines of their own.
 
 use std::fs;
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
 use testkit::client::http2::Http2;
+use testkit::client::raw::RawClient;
+use testkit::gateway::{free_address, program};
 use testkit::{Authority, Endpoint, Gateway, manifests, wait_until};
 
 use crate::{OK, in_front_with};
@@ -276,4 +280,44 @@ fn every_way_in_which_an_exchange_ends_has_its_record() {
     assert_eq!(h2["tls"], "1.3", "{h2}");
     assert_eq!(h2["status"], 200, "{h2}");
     assert!(h2.get("reason").is_none(), "{h2}");
+}
+
+#[test]
+fn logs_whose_reader_is_gone_stop_nothing() {
+    let endpoint = Endpoint::answering(OK);
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("app.yaml", &crate::app(&[&endpoint]));
+    let (http, admin) = (free_address(), free_address());
+    let mut child = Command::new(program())
+        .args(["run", "--workers", "2", "--access-log", "json", "--https", "off", "--manifests"])
+        .arg(directory.path())
+        .args(["--http", &http.to_string(), "--admin", &admin.to_string()])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until("it serves", || TcpStream::connect(http).is_ok());
+    // Such as a `tee` that was killed.
+    drop((child.stdout.take(), child.stderr.take()));
+    let get = |host: &str| {
+        let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        RawClient::connect(http).exchange(request).status()
+    };
+    for round in 0..3 {
+        // Workers, the reader of files and the compiler all have something to say.
+        assert_eq!(get("none.test"), 404);
+        write("broken.yaml", "kind: [");
+        write("bad.yaml", &manifests::ingress("bad", "bad.test", &format!("nobody-{round}")));
+        let host = format!("h{round}.test");
+        write("more.yaml", &manifests::ingress("more", &host, "app"));
+        wait_until("the change is served", || get(&host) == 200);
+        // Both workers live.
+        for _ in 0..20 {
+            assert_eq!(get("app.test"), 200);
+        }
+    }
+    assert_eq!(child.try_wait().unwrap(), None);
+    kill_process(Pid::from_child(&child), Signal::TERM).unwrap();
+    assert!(child.wait().unwrap().success());
 }
