@@ -62,6 +62,7 @@ mod tests {
     use model::{Action, Hostname, Miss, ObjectRef, PathForm, PathKind, Provenance, Sealed};
 
     use super::*;
+    use model::policy::AnswerBody;
 
     fn model(hosts: &[(&str, &[(&str, &str)])]) -> Model {
         let provenance = Provenance::new(ObjectRef::new("Ingress", "n", "i"), "");
@@ -78,6 +79,7 @@ mod tests {
                 path_form: PathForm::default(),
                 miss: Miss::default(),
                 ordered: false,
+                answer_body: AnswerBody::default(),
                 routes: routes.iter().map(route).collect(),
                 provenance: provenance.clone(),
             };

@@ -19,8 +19,16 @@ impl Generation {
     /// Never: every type of the Model has a JSON form.
     #[must_use]
     pub(crate) fn of(model: &Model) -> Self {
-        let Model { listeners, hosts, upstreams, certificates, sni, default_certificate } = model;
-        let rest = (listeners, certificates, sni, default_certificate);
+        let Model {
+            listeners,
+            hosts,
+            answer_body,
+            upstreams,
+            certificates,
+            sni,
+            default_certificate,
+        } = model;
+        let rest = (listeners, answer_body, certificates, sni, default_certificate);
         let rest = serde_json::to_vec(&rest).expect("the Model has no value without a JSON form");
         let mut hash = Sha256::new_with_prefix(ENCODING_VERSION.to_be_bytes());
         let add_length = |hash: &mut Sha256, n: usize| hash.update((n as u64).to_be_bytes());

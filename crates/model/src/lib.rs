@@ -62,6 +62,9 @@ pub struct Model {
     pub listeners: Vec<Listener>,
     /// The virtual hosts by hostname; [`Hostname::Any`] holds host-less rules and global defaults.
     pub hosts: BTreeMap<Hostname, Sealed<VirtualHost>>,
+    /// What stands in answers to requests that no virtual host covers.
+    #[serde(default, skip_serializing_if = "policy::AnswerBody::is_text")]
+    pub answer_body: policy::AnswerBody,
     /// How to speak to each set of endpoints.
     pub upstreams: BTreeMap<UpstreamId, Sealed<Upstream>>,
     /// Server certificates, by digest of chain and key.

@@ -39,6 +39,9 @@ pub struct RoutePolicy {
     /// Fields whose name has `_` are dropped from requests (nginx); otherwise they are kept.
     #[serde(default)]
     pub drop_underscore_fields: bool,
+    /// Endpoints are told the scheme as `X-Forwarded-Scheme` and `X-Scheme`, too (nginx).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub scheme_fields: bool,
     /// The response's `Server` field is removed (nginx); otherwise added when absent.
     #[serde(default)]
     pub remove_server_field: bool,

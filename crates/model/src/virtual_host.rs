@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::policy::AnswerBody;
 use crate::{Hostname, Provenance, Route};
 
 /// One host block: compiled alone, replaced alone.
@@ -16,6 +17,9 @@ pub struct VirtualHost {
     /// When true, `routes` is one list tried from the front whatever the kinds (nginx regex host);
     /// otherwise the order of `PathMatch` holds, and `routes` is sorted by it.
     pub ordered: bool,
+    /// What stands in answers that are made here for its requests.
+    #[serde(default, skip_serializing_if = "AnswerBody::is_text")]
+    pub answer_body: AnswerBody,
     /// The routes, in the order in which they are tried.
     pub routes: Vec<Route>,
     /// The object that first named this host.

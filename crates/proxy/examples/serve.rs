@@ -1,5 +1,6 @@
 //! Serves one route to one endpoint: `serve LISTEN ENDPOINT`. For profiling the engine alone.
 
+use model::policy::AnswerBody;
 use model::{
     Action, Endpoint, EndpointTable, Hostname, KeyMaterial, Listener, ListenerProtocol, Miss,
     Model, ObjectRef, PathForm, PathKind, PathMatch, Provenance, Route, RoutePolicy, Sealed,
@@ -40,6 +41,7 @@ fn main() {
                 path_form: PathForm::Canonical,
                 miss: Miss::FallThrough,
                 ordered: false,
+                answer_body: AnswerBody::default(),
                 routes,
                 provenance: provenance.clone(),
             }),

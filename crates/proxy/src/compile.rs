@@ -209,6 +209,7 @@ impl RouteCompiler<'_> {
             id,
             action: self.action(route),
             https_redirect: route.policy.https_redirect,
+            answer_body: host.answer_body,
             access: access(route),
             hostname: host.hostname.clone(),
             route: route.clone(),

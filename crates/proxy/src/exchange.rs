@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use model::policy::AnswerBody;
 use wire::{RequestHead, WebSocketFrames};
 
 pub(crate) use crate::body::{BodySink, BodySource, Piece, Place};
@@ -522,6 +523,10 @@ pub(crate) struct Outcome {
     pub(crate) reason: Cow<'static, str>,
     /// More about the reason, for people.
     pub(crate) detail: String,
+    /// What stands in an answer that is made here.
+    pub(crate) answer_body: AnswerBody,
+    /// Answers leave without a `Server` field.
+    pub(crate) hides_server: bool,
     pub(crate) bytes_in: u64,
     pub(crate) bytes_out: u64,
     pub(crate) upstream: Option<UpstreamOutcome>,

@@ -10,7 +10,7 @@ use model::{Generation, Hostname};
 use telemetry::{AccessRecord, Gauge, TlsRecord, UpstreamRecord};
 use wire::{Known, Method};
 
-use crate::answer::Answer;
+use crate::answer::{Answer, Form};
 use crate::decide::{Facts, RequestLine, Verdict, decide};
 use crate::downstream::Downstream;
 use crate::downstream::client::{Identity, request_id};
@@ -41,6 +41,7 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
         client.identify(head, bytes, trusted)
     };
     exchange.outcome.bytes_in = exchange.request().1.bytes as u64;
+    exchange.outcome.answer_body = pinned.model().answer_body;
     if let Some(status) = health(worker, exchange) {
         let reason = if status == 200 { "health" } else { "stopping" };
         respond(worker, exchange, status, reason, None).await;
@@ -71,6 +72,12 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
         decide(&pinned, &facts, &line, scratch, &mut ())
     };
     let route = decision.route;
+    if let Some(route) = route {
+        exchange.outcome.answer_body = route.answer_body;
+        exchange.outcome.hides_server = route.route.policy.remove_server_field;
+    } else if let Some(host) = decision.nearest.and_then(|host| pinned.model().hosts.get(host)) {
+        exchange.outcome.answer_body = host.answer_body;
+    }
     match decision.verdict {
         Verdict::Forward { split, rewritten } => {
             let random = worker.rng.borrow_mut().u32(..);
@@ -127,10 +134,14 @@ pub(crate) async fn handle(worker: &Rc<Worker>, exchange: &mut Exchange<'_>) {
 /// Answers what is not a request, and records it.
 pub(crate) async fn refuse(worker: &Rc<Worker>, exchange: &mut Exchange<'_>, error: &ProxyError) {
     worker.metrics.raise(Gauge::RequestsInFlight);
+    let generation = {
+        let pinned = worker.pin();
+        exchange.outcome.answer_body = pinned.model().answer_body;
+        pinned.generation
+    };
     fail(worker, exchange, error).await;
     let identity =
         Identity { address: exchange.client.peer.ip(), is_https: exchange.client.tls.is_some() };
-    let generation = worker.pin().generation;
     record(worker, exchange, &identity, None, generation, "");
 }
 
@@ -173,10 +184,12 @@ async fn respond(
 ) {
     exchange.outcome.status = status;
     exchange.outcome.reason = Cow::Owned(reason.to_owned());
-    let json = wants_json(exchange);
+    let form =
+        if wants_json(exchange) { Form::Json } else { Form::Of(exchange.outcome.answer_body) };
+    let hides_server = exchange.outcome.hides_server;
     let close =
         matches!(status, 400 | 408 | 413 | 414 | 417 | 431 | 501 | 505) && location.is_none();
-    let answer = Answer { status, reason, location, json, close };
+    let answer = Answer { status, reason, location, form, hides_server, close };
     exchange.outcome.bytes_out = answer.body().len() as u64;
     let patience = ticks(worker.settings.limits.write_idle_timeout);
     exchange.watch.arm(worker.watches.after(patience));

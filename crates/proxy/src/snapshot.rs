@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use model::policy::HttpsRedirect;
+use model::policy::{AnswerBody, HttpsRedirect};
 use model::{
     Affinity, EndpointTable, Generation, Hostname, Listener, ListenerId, ListenerProtocol,
     LoadBalancing, Model, Redirect, Sealed, Upstream,
@@ -120,6 +120,8 @@ pub struct CompiledRoute {
     pub(crate) hostname: Hostname,
     pub(crate) action: CompiledAction,
     pub(crate) https_redirect: Option<HttpsRedirect>,
+    /// What stands in answers that are made here.
+    pub(crate) answer_body: AnswerBody,
     /// Requests that two forms of a path send to routes of different access are refused.
     pub(crate) access: u64,
     pub(crate) metrics: Arc<RouteMetrics>,

@@ -90,6 +90,7 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
     model.listeners.sort_unstable();
     let https = tls::HttpsHosts::new(&fragments);
+    model.answer_body = merge::unrouted_answer_body(&fragments);
     model.hosts = merge::hosts(&fragments, &https, memo, &reports);
     let material = tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
     let sources = upstreams(&mut model, &fragments);

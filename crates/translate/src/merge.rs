@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::policy::{BodyLimit, HttpsRedirect};
+use model::policy::{AnswerBody, BodyLimit, HttpsRedirect};
 use model::{
     Action, Code, Diagnostic, Effect, FixedResponse, Hostname, Miss, PathForm, PathKind, PathMatch,
     Provenance, Related, Route, RoutePolicy, Sealed, VirtualHost,
@@ -144,6 +144,7 @@ impl<'f> HostDraft<'f> {
             path_form,
             miss,
             ordered,
+            answer_body: answer_body(dialect),
             routes,
             provenance: self.provenance.clone(),
         }
@@ -273,6 +274,7 @@ impl<'f> HostDraft<'f> {
                 .then_some(HttpsRedirect { status: 308, strip_bare_slash: is_nginx }),
             body_limit: is_nginx.then_some(BodyLimit { bytes_max: NGINX_BODY_BYTES_MAX }),
             drop_underscore_fields: is_nginx,
+            scheme_fields: is_nginx,
             remove_server_field: is_nginx,
             ..RoutePolicy::default()
         }
@@ -321,6 +323,24 @@ impl<'c, 'f> Chosen<'c, 'f> {
         }
         self.routes.push(self.host.route(path.clone(), claim));
         self.winners.insert(path, claim);
+    }
+}
+
+/// What stands in answers to requests that no virtual host covers: what all would say, or else the
+/// default.
+pub(crate) fn unrouted_answer_body(fragments: &[Arc<Fragment>]) -> AnswerBody {
+    let mut bodies = fragments
+        .iter()
+        .filter(|fragment| !fragment.is_operators)
+        .map(|fragment| answer_body(fragment.age.dialect));
+    let first = bodies.next().unwrap_or_default();
+    if bodies.all(|body| body == first) { first } else { AnswerBody::default() }
+}
+
+fn answer_body(dialect: Dialect) -> AnswerBody {
+    match dialect {
+        Dialect::Kubernetes => AnswerBody::Text,
+        Dialect::Nginx => AnswerBody::Page,
     }
 }
 

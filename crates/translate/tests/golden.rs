@@ -157,6 +157,7 @@ fn write_host(out: &mut String, host: &VirtualHost) -> std::fmt::Result {
     let flags = [
         (decoded, "decoded"),
         (host.miss == model::Miss::Hide, "hides"),
+        (!host.answer_body.is_text(), "page"),
         (host.ordered, "ordered"),
     ];
     flags.iter().filter(|(set, _)| *set).try_for_each(|(_, flag)| write!(out, ", {flag}"))?;
@@ -194,6 +195,7 @@ fn write_route(out: &mut String, route: &Route) -> std::fmt::Result {
     }
     let flags = [
         (policy.drop_underscore_fields, "no-underscores"),
+        (policy.scheme_fields, "scheme-fields"),
         (policy.remove_server_field, "no-server"),
     ];
     flags.iter().filter(|(set, _)| *set).try_for_each(|(_, flag)| write!(out, ", {flag}"))?;

@@ -95,6 +95,12 @@ impl Identity {
     }
 }
 
+impl Identity {
+    fn scheme(&self) -> &'static str {
+        if self.is_https { "https" } else { "http" }
+    }
+}
+
 impl ClientFacts {
     pub(crate) fn new(
         listener: ListenerFacts,
@@ -170,8 +176,7 @@ impl ClientFacts {
         out.extend_from_slice(self.peer.ip().to_string().as_bytes());
         out.extend_from_slice(b"\r\n");
         line(out, "X-Real-IP", identity.address.to_string().as_bytes());
-        let scheme: &[u8] = if identity.is_https { b"https" } else { b"http" };
-        line(out, "X-Forwarded-Proto", scheme);
+        line(out, "X-Forwarded-Proto", identity.scheme().as_bytes());
         let port = last_value(head, bytes, Known::XForwardedPort);
         match port {
             Some(port) => line(out, "X-Forwarded-Port", port),
@@ -185,6 +190,13 @@ impl ClientFacts {
             line(out, "X-Forwarded-Host", host);
         }
     }
+}
+
+/// Appends the scheme once more, by the names that ingress-nginx has for it.
+pub(crate) fn write_scheme_fields(out: &mut Vec<u8>, identity: &Identity) {
+    let scheme = identity.scheme().as_bytes();
+    line(out, "X-Forwarded-Scheme", scheme);
+    line(out, "X-Scheme", scheme);
 }
 
 /// A client's own request id, where it may be believed to be one.

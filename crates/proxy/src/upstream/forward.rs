@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use telemetry::{Counter, Gauge};
 use wire::{BodyLength, Known, Method, RequestEdits, write_request};
 
-use crate::downstream::client::{Identity, REPLACED};
+use crate::downstream::client::{Identity, REPLACED, write_scheme_fields};
 use crate::downstream::{Begin, Downstream};
 use crate::error::ProxyError;
 use crate::exchange::{
@@ -321,6 +321,9 @@ impl Attempt<'_> {
         let bytes = input.filled();
         add.clear();
         client.write_forwarded(add, head, bytes, self.identity, request_id);
+        if self.route.route().policy.scheme_fields {
+            write_scheme_fields(add, self.identity);
+        }
         add.extend_from_slice(b"CDN-Loop: portcullis\r\n");
         if let Some(key) = websocket_key {
             add.extend_from_slice(b"Sec-WebSocket-Key: ");

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use model::policy::AnswerBody;
 use model::{
     Action, Endpoint, EndpointTable, Hostname, KeyMaterial, Listener, ListenerProtocol, Miss,
     Model, ObjectRef, PathForm, PathKind, PathMatch, Provenance, Route, RoutePolicy, Sealed,
@@ -93,6 +94,7 @@ fn model(protocol: UpstreamProtocol) -> Model {
         path_form: PathForm::Canonical,
         miss: Miss::FallThrough,
         ordered: false,
+        answer_body: AnswerBody::default(),
         routes: vec![route],
         provenance: provenance.clone(),
     };

@@ -226,6 +226,8 @@ fn claim(
         | Item::Seen(..)
         | Item::NotSeen(_)
         | Item::Query(_)
+        | Item::Sni(_)
+        | Item::Says(_)
         | Item::Host(_) => None,
     }
 }

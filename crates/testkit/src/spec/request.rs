@@ -73,6 +73,10 @@ pub enum Item {
     Protocol(String),
     /// Whether the endpoint was spoken to over TLS.
     Tls(bool),
+    /// The endpoint was asked for this name in the handshake; `none` for no name.
+    Sni(String),
+    /// The body of the answer holds this text.
+    Says(String),
     /// The certificate shown is for this name; `default` is none of the page's.
     Certificate(String),
     /// The gateway answered for this reason.
@@ -234,6 +238,8 @@ fn item(text: &str) -> Result<Item, String> {
         "host" => Item::Host(value),
         "protocol" => Item::Protocol(value),
         "tls" => Item::Tls(value == "true"),
+        "sni" => Item::Sni(value),
+        "says" => Item::Says(value),
         "certificate" => Item::Certificate(value),
         "reason" => Item::Reason(value),
         _ => Item::Field(name.to_owned(), value),

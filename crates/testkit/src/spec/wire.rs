@@ -160,6 +160,12 @@ fn claim(answered: &Answered, world: &World, item: &Item) -> Option<String> {
         Item::Host(host) => differs("the host seen", answered.saw("host"), host),
         Item::Protocol(name) => differs("the protocol", answered.saw("protocol"), name),
         Item::Tls(is_tls) => differs("TLS", answered.saw("tls"), &is_tls.to_string()),
+        Item::Sni(name) => {
+            let asked = answered.saw("serverName").unwrap_or_else(|| "none".to_owned());
+            differs("the name in the handshake", Some(asked), name)
+        }
+        Item::Says(text) => (!answered.text.contains(text.as_str()))
+            .then(|| format!("the body is {:?}, without {text:?}", answered.text)),
         Item::Reason(reason) => differs("the reason", answered.saw("reason"), reason),
         Item::Certificate(name) => {
             differs("the certificate", certificate_name(answered, world), name)
@@ -216,8 +222,10 @@ fn send_http2(gateway: &Gateway, request: &Request) -> Result<Answered, String> 
     let scheme = if request.is_tls { "https" } else { "http" };
     let mut builder = http::Request::builder()
         .method(request.method.as_str())
-        .uri(format!("{scheme}://{authority}{}", request.target))
-        .header("accept", "application/json");
+        .uri(format!("{scheme}://{authority}{}", request.target));
+    if !request.fields.iter().any(|(name, _)| name.eq_ignore_ascii_case("accept")) {
+        builder = builder.header("accept", "application/json");
+    }
     for (name, value) in &request.fields {
         builder = builder.header(name, value);
     }

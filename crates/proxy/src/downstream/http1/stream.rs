@@ -372,7 +372,9 @@ impl<'c> Stream<'c> {
             out.extend_from_slice(format!("Location: {location}\r\n").as_bytes());
         }
         out.extend_from_slice(worker.date.borrow().line());
-        server_line(out, worker);
+        if !answer.hides_server {
+            server_line(out, worker);
+        }
         out.extend_from_slice(b"\r\n");
         self.head_bytes = out.len();
         if !is_head {

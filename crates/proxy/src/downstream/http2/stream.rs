@@ -179,7 +179,9 @@ impl Stream {
         *response.status_mut() = StatusCode::from_u16(answer.status).unwrap_or_default();
         let fields = response.headers_mut();
         fields.insert(DATE, date(worker));
-        fields.insert(SERVER, server(worker));
+        if !answer.hides_server {
+            fields.insert(SERVER, server(worker));
+        }
         if self.is_grpc() && answer.status >= 400 {
             // A client of gRPC reads the outcome from grpc-status; a bare 503 tells it nothing.
             *response.status_mut() = StatusCode::OK;
