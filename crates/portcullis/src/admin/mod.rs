@@ -2,7 +2,7 @@
 //!
 //! It runs on the control runtime, beside the workers. Everything about it is bounded: connections,
 //! the time and size of a request, one request a connection. It answers GET and HEAD alone, and
-//! only requests whose `Host` names this machine.
+//! only requests whose `Host` and absolute target, if any, name this machine.
 
 mod host;
 #[cfg(test)]
@@ -171,7 +171,11 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<B
     let mut hosts = request.headers().get_all(header::HOST).iter();
     // An unreadable name is no name of ours.
     let host = hosts.next().map(|value| value.to_str().unwrap_or_default());
-    if hosts.next().is_some() || !host::is_ours(host, &shared.machine) {
+    // The authority of an absolute target is the name that was asked for (RFC 9112, 3.2.2).
+    let authority = request.uri().authority().map(http::uri::Authority::as_str);
+    let are_ours =
+        host::is_ours(host, &shared.machine) && host::is_ours(authority, &shared.machine);
+    if hosts.next().is_some() || !are_ours {
         return plain(
             StatusCode::FORBIDDEN,
             "this listener answers to IP addresses, localhost and the name of this machine\n",

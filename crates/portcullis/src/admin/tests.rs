@@ -95,6 +95,27 @@ fn a_name_from_elsewhere_is_refused() {
 }
 
 #[test]
+fn the_authority_of_an_absolute_target_counts_as_a_name() {
+    let running = start();
+    let ask = |target: &str, host: &str| {
+        raw(running.address, &format!("GET {target} HTTP/1.1\r\nHost: {host}\r\n\r\n"))
+    };
+    let rebound = "http://rebound.example/snapshot";
+    for host in ["localhost", "rebound.example"] {
+        let answer = ask(rebound, host);
+        assert!(!answer.starts_with("HTTP/1.1 200"), "{host}: {answer}");
+    }
+    // A name of ours in the target does not hide the one in Host.
+    assert!(ask("http://localhost/snapshot", "rebound.example").starts_with("HTTP/1.1 403"));
+    for authority in ["user@localhost", "localhost:x", "127.0.0.1.rebound.example"] {
+        let answer = ask(&format!("http://{authority}/snapshot"), "localhost");
+        assert!(answer.starts_with("HTTP/1.1 4"), "{authority}: {answer}");
+    }
+    assert!(ask("http://localhost/healthz", "localhost").starts_with("HTTP/1.1 200"));
+    assert!(ask("http://127.0.0.1:9090/healthz", "127.0.0.1:9090").starts_with("HTTP/1.1 200"));
+}
+
+#[test]
 fn nothing_can_be_written() {
     let running = start();
     for method in ["POST", "PUT", "DELETE", "PATCH", "OPTIONS"] {
