@@ -365,6 +365,12 @@ impl Settings {
                     .push(SettingsError::new(format!("--{name}: is from {least} to {most} bytes")));
             }
         }
+        // Heads may take half of it, and one head must fit beside another.
+        if self.http2_memory_max.0 / 4 < self.request_head_bytes_max.0 {
+            errors.push(SettingsError::new(
+                "--http2-memory-max: is at least four times --request-head-bytes-max",
+            ));
+        }
         if errors.is_empty() { Ok(self) } else { Err(errors) }
     }
 
@@ -453,6 +459,19 @@ mod tests {
         assert_eq!(settings.drain_timeout, Duration::from_secs(1));
         assert_eq!(settings.log_level, LogLevel::Warn);
         assert_eq!(settings.response_timeout, Duration::from_mins(1));
+    }
+
+    #[test]
+    fn the_memory_of_a_connection_holds_the_largest_head() {
+        let set = |memory: &str| {
+            let given: &[(&str, &[&str])] =
+                &[("request-head-bytes-max", &["1MiB"]), ("http2-memory-max", &[memory])];
+            Settings::resolve(&flags(given))
+        };
+        assert!(set("4MiB").is_ok());
+        let errors = set("2MiB").unwrap_err();
+        assert_eq!(errors.len(), 1);
+        assert!(errors[0].to_string().contains("--http2-memory-max"), "{}", errors[0]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub(crate) async fn open(
 }
 
 /// A connection over TLS with the protocol chosen by ALPN.
-async fn secured(world: &World) -> SendRequest<Bytes> {
+pub(crate) async fn secured(world: &World) -> SendRequest<Bytes> {
     let stream = tokio::net::TcpStream::connect(world.https).await.expect("the proxy listens");
     let name = rustls::pki_types::ServerName::try_from("a.test").expect("a name");
     let connector = tokio_rustls::TlsConnector::from(crate::tls::config(&["h2"]));
@@ -269,7 +269,7 @@ fn websocket() -> Request<()> {
 }
 
 /// Waits until extended CONNECT is allowed, then opens one.
-async fn open_websocket(
+pub(crate) async fn open_websocket(
     send: &SendRequest<Bytes>,
 ) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
     // The first answer comes behind the settings.

@@ -334,3 +334,70 @@ fn connections_of_a_listener_that_went_end_with_their_next_answer() {
     assert_eq!(tunnel.rest().unwrap(), b"");
     wait_until("both to be gone", || world.proxy.connections() == 0);
 }
+
+#[test]
+fn an_http_2_client_whose_certificate_was_withdrawn_is_told_to_go_away() {
+    let (asked, was_asked) = mpsc::channel();
+    let (answer, may_answer) = mpsc::channel::<()>();
+    let may_answer = std::sync::Mutex::new(may_answer);
+    let endpoint = Endpoint::new(move |conversation| {
+        while let Some((head, _)) = conversation.request() {
+            if head.starts_with("GET /slow") {
+                asked.send(()).unwrap();
+                may_answer.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+            }
+            conversation.say(OK);
+        }
+    });
+    let world = Plan::to(endpoint.address).start();
+    let (mut model, mut material) = (world.model.clone(), KeyMaterial::new());
+    certificate(&mut model, &mut material, "a.test");
+    world.publish(&model, &material);
+    block_on(async {
+        let send = http2_client::secured(&world).await;
+        let mut ready = send.clone().ready().await.unwrap();
+        let (slow, _) = ready.send_request(http2_client::get("/slow"), true).unwrap();
+        let slow = tokio::spawn(slow);
+        tokio::task::spawn_blocking(move || was_asked.recv_timeout(PATIENCE))
+            .await
+            .unwrap()
+            .unwrap();
+        model.sni.clear();
+        world.publish(&model, &material);
+        while let Ok(served) = http2_client::ask(&send, http2_client::get("/")).await {
+            // It came before the client had heard.
+            assert_eq!(served.status(), 200);
+        }
+        answer.send(()).unwrap();
+        let response = slow.await.unwrap().unwrap();
+        assert_eq!(http2_client::read(response).await.unwrap().0, b"ok");
+    });
+}
+
+#[test]
+fn a_websocket_over_http_2_hears_close_and_its_stream_ends_in_order() {
+    let endpoint = Endpoint::new(|conversation| {
+        while let Some(head) = conversation.head() {
+            if head.starts_with("GET /first") {
+                conversation.say(OK);
+                continue;
+            }
+            conversation.say(WEBSOCKET);
+            conversation.say(b"\x81\x02hi");
+            conversation.wait_for_end();
+        }
+    });
+    let world = plan(&endpoint).start();
+    publish(&world, &["/chat", "/"]);
+    block_on(async {
+        let send = http2_client::open(world.http, 1 << 16, 1 << 20).await;
+        let (response, _up) = http2_client::open_websocket(&send).await;
+        let mut body = response.await.unwrap().into_body();
+        publish(&world, &["/"]);
+        let mut heard = Vec::new();
+        while let Some(data) = body.data().await {
+            heard.extend_from_slice(&data.expect("an end in good order"));
+        }
+        assert_eq!(heard, b"\x81\x02hi\x88\x02\x03\xe9");
+    });
+}
