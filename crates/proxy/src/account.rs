@@ -1,8 +1,8 @@
 //! What one HTTP/2 connection holds in memory, over all its streams.
 //!
 //! h2 does not tell what it still holds, but it drops what it has written: each piece handed to it
-//! is [`Held`] on the connection's account until then. Request heads are held for the life of their
-//! streams. A stream that finds the account full waits, and whoever feeds it is not read; a stream
+//! is [`Held`] on the connection's account until then. Heads that we send count until the socket has
+//! taken everything, which no window hinders; heads of requests for the life of their streams. A stream that finds the account full waits, and whoever feeds it is not read; a stream
 //! that holds some of it while its own window is closed is ended before the others.
 //!
 //! Bound: `Limits::http2_memory_max` and one piece. Heads take at most half of it, so that there is
@@ -22,6 +22,8 @@ pub(crate) struct Account {
     bytes_max: usize,
     held: Cell<usize>,
     heads: Cell<usize>,
+    /// Heads that were handed to h2 since the socket last took everything.
+    sent_heads: Cell<usize>,
     /// Bytes given back, ever.
     released: Cell<u64>,
     /// The socket takes nothing: whoever holds memory is slow, and not stalled.
@@ -38,6 +40,7 @@ impl Account {
             bytes_max,
             held: Cell::new(0),
             heads: Cell::new(0),
+            sent_heads: Cell::new(0),
             released: Cell::new(0),
             blocked: Cell::new(false),
             waiting: RefCell::default(),
@@ -63,9 +66,16 @@ impl Account {
     /// Says whether the socket takes what it is given, and tells the gauge what is held. The task
     /// that drives the connection calls this when it has done what it can.
     pub(crate) fn settle(&self, blocked: bool, metrics: &WorkerMetrics) {
-        self.blocked.set(blocked);
+        self.pass(blocked);
         let held = self.held.get();
         metrics.change(Gauge::Http2BytesHeld, self.reported.replace(held), held);
+    }
+
+    fn pass(&self, blocked: bool) {
+        self.blocked.set(blocked);
+        if !blocked {
+            self.give_back(self.sent_heads.take());
+        }
     }
 
     /// The connection has ended.
@@ -74,6 +84,9 @@ impl Account {
     }
 
     fn give_back(&self, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
         self.held.set(self.held.get().saturating_sub(bytes));
         self.released.set(self.released.get() + bytes as u64);
         if !self.is_full() {
@@ -124,6 +137,13 @@ impl Share {
         self.held.set(self.held.get() + data.len());
         self.account.held.set(self.account.held.get() + data.len());
         Held { bytes: Bytes::copy_from_slice(data), share: self.clone(), charged: data.len() }
+    }
+
+    /// A head of so many bytes is handed over.
+    pub(crate) fn send_head(&self, bytes: usize) {
+        let Account { held, sent_heads, .. } = &*self.account;
+        held.set(held.get() + bytes);
+        sent_heads.set(sent_heads.get() + bytes);
     }
 
     /// Ready when the connection has room for another piece, whatever its size.
@@ -231,6 +251,20 @@ mod tests {
         assert!(Share::new(&account).poll_room(&mut cx()).is_ready());
         drop((first, second));
         assert!(account.hold_head(50).is_some());
+        assert_eq!(account.held.get(), 0);
+    }
+
+    #[test]
+    fn heads_that_are_sent_count_until_the_socket_took_everything() {
+        let account = Account::new(100);
+        let share = Share::new(&account);
+        account.pass(true);
+        share.send_head(100);
+        assert!(share.poll_room(&mut cx()).is_pending());
+        account.pass(true);
+        assert!(share.poll_room(&mut cx()).is_pending());
+        account.pass(false);
+        assert!(share.poll_room(&mut cx()).is_ready());
         assert_eq!(account.held.get(), 0);
     }
 

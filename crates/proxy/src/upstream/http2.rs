@@ -303,6 +303,7 @@ impl Stream {
         self.handed_at = self.io.accepted();
         let sent = self.request.send_request(request, ended);
         let (response, send) = sent.map_err(|error| self.failed(error))?;
+        self.share.send_head(text.len());
         self.response = Some(response);
         self.send = (!ended).then_some(send);
         if !data.is_empty() || end.is_some() {

@@ -159,6 +159,7 @@ impl Stream {
         let bodyless = self.work.head.method == Method::Head || begin.head.body == BodyLength::None;
         let ended = bodyless || (begin.end == Some(b"") && begin.first.is_empty());
         self.start(response, ended)?;
+        self.share.send_head(begin.head.bytes);
         if ended {
             return Ok(());
         }
