@@ -94,6 +94,7 @@ const CLOCK: &[Row] = &[
         file: "crates/proxy/src/downstream/http2.rs",
         reason: "the age of a connection and of its window of resets",
     },
+    Row { file: "crates/proxy/src/handle.rs", reason: "the end of an exchange, once" },
     Row { file: "crates/proxy/src/lib.rs", reason: "waiting for the drain has a deadline" },
     Row {
         file: "crates/proxy/src/upstream/http2.rs",
@@ -127,8 +128,7 @@ const CALENDAR: &[Row] = &[
         file: "crates/portcullis/src/wiring.rs",
         reason: "expiry of certificates; given to translate as an argument",
     },
-    Row { file: "crates/proxy/src/handle.rs", reason: "the time of an exchange in the access log" },
-    Row { file: "crates/proxy/src/worker.rs", reason: "the Date field, once a second" },
+    Row { file: "crates/proxy/src/worker.rs", reason: "the Date field, and the time in the log" },
     Row { file: "crates/telemetry/src/control.rs", reason: "the time of a metric that is a time" },
 ];
 
