@@ -9,7 +9,7 @@ use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 use translate::{
     Change, Memo, Object, ObjectEvent, ObjectKey, ObjectKind, ObjectStore, Settings,
-    endpoints_only, translate,
+    endpoints_only, manifests, translate,
 };
 
 fn service(annotations: &Value, version: &str) -> Object {
@@ -150,6 +150,14 @@ fn a_secret_that_breaks_keeps_its_last_certificate_until_it_is_deleted() {
     assert_eq!(served(&store), (1, Some("certificate-kept")));
     applied(&mut store, secret("still wrong", &pem));
     assert_eq!(served(&store), (1, Some("certificate-kept")));
+    for data in ["{tls.crt: 5, tls.key: [x]}", "5", "{tls.crt: not base64}"] {
+        let text = format!(
+            "{{apiVersion: v1, kind: Secret, metadata: {{name: tls, namespace: shop}}, data: {data}}}"
+        );
+        let parsed = manifests::parse("a.yaml", &text);
+        applied(&mut store, parsed.objects[0].object.clone());
+        assert_eq!(served(&store), (1, Some("certificate-kept")), "{data}");
+    }
     store.apply(ObjectEvent::Deleted(key(ObjectKind::Secret, "tls")));
     assert_eq!(served(&store), (0, Some("secret-not-found")));
     applied(&mut store, secret("", &pem));

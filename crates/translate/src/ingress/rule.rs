@@ -65,7 +65,7 @@ impl Walk<'_> {
         let mut is_closed = hosts.is_unreadable;
         let written = rule.http.as_ref().map(|http| http.paths.as_slice());
         match (taken, written) {
-            (Some((taken, _)), Some([_, ..])) => {
+            (Some((taken, _)), Some([first, ..])) if first.path.is_some() => {
                 let message = format!("{}; what is below answers 503", taken.problem);
                 scope.report(Code::InvalidObject, Effect::RouteResponds(503), message);
                 is_closed = true;

@@ -16,18 +16,20 @@ use crate::as_read::Unreadable;
 /// Lists of the kinds that are read, in which one entry alone is enough to know a place.
 const LISTS: &[&str] = &["rules", "paths", "tls", "hosts"];
 
-/// So many values are looked at before what does not fit is taken out in larger pieces: a long
-/// object that is wrong in every line must not take for ever.
-const FINE_MAX: usize = 10_000_000;
-
-/// The same, before a whole part of the object is taken out.
-const COARSE_MAX: usize = 2 * FINE_MAX;
-
-/// The depth of `spec.rules[0].http`: below, the host of a rule is known.
-const COARSE_DEPTH: usize = 4;
+/// So many values are looked at, field by field, before the paths of all rules are taken out at
+/// once: a long object that is wrong in every line must not take for ever. The hosts are known
+/// still.
+const VALUES_MAX: usize = 40_000_000;
 
 /// Reads `value` as a `T`, and takes out of it whatever is in the way.
 pub(super) fn read<T: DeserializeOwned>(value: &mut Value) -> Option<(T, Vec<Unreadable>)> {
+    read_within(value, VALUES_MAX)
+}
+
+fn read_within<T: DeserializeOwned>(
+    value: &mut Value,
+    values_max: usize,
+) -> Option<(T, Vec<Unreadable>)> {
     let mut taken: Vec<Unreadable> = Vec::new();
     let (size, mut looked_at) = (size(value), 0);
     loop {
@@ -35,13 +37,16 @@ pub(super) fn read<T: DeserializeOwned>(value: &mut Value) -> Option<(T, Vec<Unr
             Ok(object) => return Some((object, taken)),
             Err(error) => error,
         };
+        let was_within = looked_at < values_max;
         looked_at += size;
         let mut path = keys(error.path());
-        path.truncate(match looked_at {
-            0..FINE_MAX => path.len(),
-            FINE_MAX..COARSE_MAX => COARSE_DEPTH,
-            _ => 1,
-        });
+        if was_within && looked_at >= values_max {
+            taken.extend(take_paths(value));
+            continue;
+        }
+        if looked_at >= 2 * values_max {
+            path.truncate(1);
+        }
         let (at, former) = take_out(value, path)?;
         let field = FieldPath(text(&at).into());
         // What stands in its stead did not fit either.
@@ -49,6 +54,22 @@ pub(super) fn read<T: DeserializeOwned>(value: &mut Value) -> Option<(T, Vec<Unr
             taken.push(Unreadable { field, value: former, problem: error.inner().to_string() });
         }
     }
+}
+
+/// Takes the paths of every rule out.
+fn take_paths(object: &mut Value) -> Vec<Unreadable> {
+    let rules = object.pointer_mut("/spec/rules").and_then(Value::as_array_mut);
+    let rules = rules.into_iter().flatten().enumerate();
+    rules
+        .filter_map(|(index, rule)| {
+            let value = rule.as_object_mut()?.remove("http")?;
+            Some(Unreadable {
+                field: FieldPath(format!("spec.rules[{index}].http").into()),
+                value,
+                problem: "the object has more fields of a wrong type than are looked at".to_owned(),
+            })
+        })
+        .collect()
 }
 
 enum Key {
@@ -182,6 +203,19 @@ mod tests {
         let spec = ingress.spec.unwrap();
         assert_eq!(spec.rules.unwrap()[0].host.as_deref(), Some("a.test"));
         assert_eq!(spec.tls.unwrap()[0].hosts.as_deref(), Some(&["a.test".to_owned()][..]));
+    }
+
+    #[test]
+    fn of_an_object_that_is_wrong_in_every_line_the_hosts_stay() {
+        let path = json!({"path": "/x", "pathType": 5, "backend": {}});
+        let rule = json!({"host": "a.test", "http": {"paths": vec![path; 3]}});
+        let mut value = json!({"spec": {"rules": vec![rule; 100]}});
+        let (ingress, taken) = read_within::<Ingress>(&mut value, 10_000).unwrap();
+        let rules = ingress.spec.unwrap().rules.unwrap();
+        assert!(rules.iter().all(|r| r.host.as_deref() == Some("a.test") && r.http.is_none()));
+        assert_eq!(&*taken[0].field.0, "spec.rules[0].http.paths[0].pathType");
+        assert_eq!(&*taken.last().unwrap().field.0, "spec.rules[99].http");
+        assert!(taken.len() < 120, "{}", taken.len());
     }
 
     #[test]

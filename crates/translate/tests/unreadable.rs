@@ -1,0 +1,231 @@
+//! Whatever stands in a closed Ingress in place of what belongs there, nothing of it opens.
+//!
+//! Every value of such an Ingress is replaced in turn by values of every other type. A broad
+//! Ingress stands beside it: a request for the closed path must never get there, but for the few
+//! fields without which nobody can tell which requests were meant, and then the report says so.
+
+use model::{Action, Effect, Hostname, Model};
+use serde_json::{Value, json};
+use translate::{Dialect, Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
+
+const BROAD: &str = r#"{
+    "apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "z-broad"},
+    "spec": {"rules": [
+        {"host": "a.test", "http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+        ]}},
+        {"http": {"paths": [
+            {"path": "/", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+        ]}}
+    ]}
+}
+{"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"ports": [{"port": 80}]}}
+"#;
+
+fn closed() -> Value {
+    json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {
+            "name": "closed", "namespace": "default", "labels": {"a": "b"},
+            "annotations": {"nginx.ingress.kubernetes.io/auth-url": "https://auth.test"}
+        },
+        "spec": {
+            "ingressClassName": "nginx",
+            "tls": [{"hosts": ["a.test"], "secretName": "absent"}],
+            "defaultBackend": {"service": {"name": "web", "port": {"number": 80}}},
+            "rules": [{"host": "a.test", "http": {"paths": [
+                {"path": "/closed", "pathType": "Prefix", "backend": {"service": {"name": "web", "port": {"number": 80}}}}
+            ]}}]
+        }
+    })
+}
+
+fn legacy() -> Value {
+    json!({
+        "apiVersion": "extensions/v1beta1", "kind": "Ingress",
+        "metadata": {
+            "name": "closed",
+            "annotations": {"nginx.ingress.kubernetes.io/auth-url": "https://auth.test"}
+        },
+        "spec": {
+            "backend": {"serviceName": "web", "servicePort": 80},
+            "rules": [{"host": "a.test", "http": {"paths": [
+                {"path": "/closed", "pathType": "Exact", "backend": {"serviceName": "web", "servicePort": 80}}
+            ]}}]
+        }
+    })
+}
+
+/// The pointers of all values below, and of the value itself.
+fn pointers(value: &Value, at: &str, all: &mut Vec<String>) {
+    all.push(at.to_owned());
+    match value {
+        Value::Object(map) => {
+            for (key, value) in map {
+                let key = key.replace('~', "~0").replace('/', "~1");
+                pointers(value, &format!("{at}/{key}"), all);
+            }
+        }
+        Value::Array(list) => {
+            for (index, value) in list.iter().enumerate() {
+                pointers(value, &format!("{at}/{index}"), all);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Values that are of another type than this one.
+fn junk(value: &Value) -> impl Iterator<Item = Value> {
+    let kind = std::mem::discriminant(value);
+    let all = [json!(5), json!(1.5), json!(true), json!("junk"), json!([5]), json!([[]])];
+    let all = all.into_iter().chain([json!([]), json!({}), json!({"x": [5]})]);
+    all.filter(move |junk| std::mem::discriminant(junk) != kind)
+}
+
+fn translated(text: &str, dialect: Dialect) -> Option<Translation> {
+    let parsed = manifests::parse("all.json", text);
+    let mut store = ObjectStore::new();
+    for object in &parsed.objects {
+        store.apply(ObjectEvent::Applied(object.object.clone()));
+    }
+    let settings = Settings { dialect: Some(dialect), ..Settings::standalone() };
+    parsed.is_readable.then(|| translate::translate(&store, &settings, &mut Memo::new()))
+}
+
+/// Whether a request for this host and path gets to an endpoint; plainly, route by route.
+fn is_open(model: &Model, host: &str, path: &str) -> bool {
+    let hosts = [Hostname::Exact(host.into()), Hostname::Any];
+    let mut routes = hosts.iter().filter_map(|host| model.hosts.get(host)).flat_map(|h| &h.routes);
+    let first = routes.find(|route| route.path.matches_literal(path));
+    first.is_some_and(|route| {
+        route.policy.closed.is_none() && matches!(route.action, Action::Forward(_))
+    })
+}
+
+/// Fields without which nobody can tell which host was meant.
+const PLACES: &[&str] = &["", "/spec", "/spec/rules", "/spec/rules/0", "/spec/rules/0/host"];
+
+fn nothing_opens(ingress: &Value, path: &str, dialect: Dialect) {
+    let with = |ingress: &Value| translated(&format!("{BROAD}{ingress}"), dialect);
+    let whole = with(ingress).expect("it is readable");
+    assert!(!is_open(&whole.model, "a.test", path));
+    assert!(is_open(&whole.model, "a.test", "/else"));
+    let mut all = Vec::new();
+    pointers(ingress, "", &mut all);
+    for pointer in all {
+        let former = ingress.pointer(&pointer).expect("the pointer is of this value");
+        for junk in junk(former) {
+            let mut wrong = ingress.clone();
+            *wrong.pointer_mut(&pointer).expect("it was there") = junk.clone();
+            // What is no object at all keeps the last good contents of its file.
+            let Some(translation) = with(&wrong) else { continue };
+            if is_open(&translation.model, "a.test", path) {
+                assert!(PLACES.contains(&&*pointer), "{pointer} = {junk} opens {path}");
+                let told = translation
+                    .report
+                    .diagnostics()
+                    .iter()
+                    .any(|one| &*one.object.name == "closed" && one.effect != Effect::None);
+                assert!(told, "{pointer} = {junk} opens {path} in silence");
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_of_a_closed_ingress_opens() {
+    nothing_opens(&closed(), "/closed", Dialect::Kubernetes);
+    nothing_opens(&closed(), "/closed", Dialect::Nginx);
+}
+
+#[test]
+fn nothing_of_a_closed_legacy_ingress_opens() {
+    nothing_opens(&legacy(), "/closed", Dialect::Kubernetes);
+    nothing_opens(&legacy(), "/closed", Dialect::Nginx);
+}
+
+const CLASSES: &str = r#"
+{"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "second"},
+ "spec": {"controller": "portcullis.io/ingress-controller"}}
+{"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "other"},
+ "spec": {"controller": "example.com/other"}}
+{"apiVersion": "networking.k8s.io/v1", "kind": "Ingress", "metadata": {"name": "of-other"},
+ "spec": {"ingressClassName": "other", "rules": [{"host": "other.test"}]}}
+"#;
+
+#[test]
+fn nothing_of_a_class_opens_or_serves_what_belongs_to_others() {
+    let class = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
+        "metadata": {"name": "nginx", "annotations": {"ingressclass.kubernetes.io/is-default-class": "true"}},
+        "spec": {"controller": "portcullis.io/ingress-controller", "parameters": {"kind": "x", "name": "y"}}
+    });
+    let broad = BROAD.replacen(r#""spec": {"#, r#""spec": {"ingressClassName": "second", "#, 1);
+    let mut all = Vec::new();
+    pointers(&class, "", &mut all);
+    // Without its name it is another class.
+    all.retain(|pointer| !["", "/metadata", "/metadata/name"].contains(&&**pointer));
+    // Closed by its class alone, and a second time without naming it.
+    let mut named = closed();
+    named["metadata"]["annotations"] = json!({});
+    let mut unnamed = named.clone();
+    unnamed["metadata"]["name"] = json!("unnamed");
+    unnamed["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!("/unnamed");
+    let _ = unnamed["spec"].as_object_mut().and_then(|spec| spec.remove("ingressClassName"));
+    for pointer in all {
+        for junk in junk(class.pointer(&pointer).expect("the pointer is of this value")) {
+            // A number is the text of it, which marks no default class.
+            if junk.is_number() && pointer.ends_with("is-default-class") {
+                continue;
+            }
+            let mut wrong = class.clone();
+            *wrong.pointer_mut(&pointer).expect("it was there") = junk.clone();
+            let text = format!("{broad}{CLASSES}{named}{unnamed}{wrong}");
+            let Some(translation) = translated(&text, Dialect::Kubernetes) else { continue };
+            let model = &translation.model;
+            assert!(!model.hosts.contains_key(&Hostname::Exact("other.test".into())));
+            let host = &model.hosts[&Hostname::Exact("a.test".into())];
+            for path in ["/closed", "/unnamed"] {
+                let is_there = host.routes.iter().any(|route| *route.path.value == *path);
+                assert!(is_there, "{pointer} = {junk} gives {path} to others");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_service_leads_where_it_led_or_nowhere() {
+    let service = json!({
+        "apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "labels": {"a": "b"}},
+        "spec": {
+            "type": "ClusterIP", "selector": {"app": "web"}, "sessionAffinity": "None",
+            "ports": [{"name": "http", "port": 80, "targetPort": 8080, "protocol": "TCP", "appProtocol": "http"}]
+        }
+    });
+    let slice = r#"{"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        "metadata": {"name": "web-1", "labels": {"kubernetes.io/service-name": "web"}},
+        "addressType": "IPv4", "ports": [{"name": "http", "port": 8080}],
+        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}]}"#;
+    let (ingress, _) = BROAD.split_once("{\"apiVersion\": \"v1\"").expect("the Service is last");
+    let addresses = |text: &str| {
+        let translation = translated(text, Dialect::Kubernetes)?;
+        let endpoints = translation.endpoints.values().flat_map(|all| all.iter());
+        Some(endpoints.map(|endpoint| endpoint.address.to_string()).collect::<Vec<_>>())
+    };
+    let whole = addresses(&format!("{ingress}{slice}{service}")).expect("it is readable");
+    assert_eq!(whole, ["10.0.0.1:8080"]);
+    let slice: Value = serde_json::from_str(slice).expect("it is JSON");
+    for (object, beside) in [(&service, &slice), (&slice, &service)] {
+        let mut all = Vec::new();
+        pointers(object, "", &mut all);
+        for pointer in all {
+            for junk in junk(object.pointer(&pointer).expect("the pointer is of this value")) {
+                let mut wrong = object.clone();
+                *wrong.pointer_mut(&pointer).expect("it was there") = junk.clone();
+                let Some(found) = addresses(&format!("{ingress}{beside}{wrong}")) else { continue };
+                assert!(found.is_empty() || found == whole, "{pointer} = {junk}: {found:?}");
+            }
+        }
+    }
+}
