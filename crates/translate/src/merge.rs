@@ -196,6 +196,7 @@ impl<'f> HostDraft<'f> {
         let mut defaults = self
             .parts
             .iter()
+            .filter(|(_, rules)| !rules.is_guess)
             .filter_map(|(fragment, _)| Some((*fragment, fragment.default_backend.as_ref()?)))
             .chain(self.global_default);
         let path = || PathMatch::new(PathKind::Prefix, "/");
@@ -228,7 +229,9 @@ impl<'f> HostDraft<'f> {
     /// The default backend of the host in the nginx dialect: its oldest Ingress's own, or for the
     /// host-less block the default of all hosts.
     pub(crate) fn nginx_default(&self, reports: &Reports) -> Option<Claim<'f>> {
+        let is_guess = self.parts.first().is_some_and(|(_, rules)| rules.is_guess);
         let own = self.owner.default_backend.as_ref().map(|rule| (self.owner, rule));
+        let own = own.filter(|_| !is_guess);
         let winner = match *self.hostname {
             Hostname::Any => self.global_default,
             _ => own,

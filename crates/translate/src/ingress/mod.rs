@@ -57,6 +57,8 @@ pub(crate) struct HostRules {
     pub(crate) hostname: Hostname,
     pub(crate) provenance: Provenance,
     pub(crate) paths: Vec<PathRule>,
+    /// No rule names the host in so many words: the Ingress's default backend is not for it.
+    pub(crate) is_guess: bool,
     /// A rule names the host and no path.
     pub(crate) bare: Option<Provenance>,
 }

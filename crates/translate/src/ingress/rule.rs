@@ -6,7 +6,7 @@
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
 use model::{Action, Code, Effect, Hostname};
 
-use super::unreadable::RuleHosts;
+use super::unreadable::{RuleHosts, hosts_meant};
 use super::{Fragment, HostRules, PathRule, PathType, Walk, place};
 use crate::annotation::highest_capture;
 use crate::pattern::{self, Pattern};
@@ -24,9 +24,9 @@ impl Walk<'_> {
         let Some((last, others)) = hosts.names.split_last() else { return };
         let paths = self.read_paths(rule, &hosts, scope);
         for name in others {
-            add_paths(fragment, name, paths.clone(), scope);
+            hosts.add_paths(fragment, name, paths.clone(), scope);
         }
-        add_paths(fragment, last, paths, scope);
+        hosts.add_paths(fragment, last, paths, scope);
     }
 
     /// The hosts of a rule: one, or more where it cannot be told which. None for a name that no
@@ -36,17 +36,22 @@ impl Walk<'_> {
             return Some(hosts);
         }
         let text = rule.host.as_deref().unwrap_or_default();
-        match Hostname::parse(text) {
-            Ok(name) => Some(RuleHosts { names: vec![name], is_unreadable: false }),
-            Err(problem) => {
-                scope.at("host").report(
-                    Code::InvalidHost,
-                    Effect::RouteDropped,
-                    format!("`{text}` {problem}; its requests are answered as for an unknown host"),
-                );
-                None
-            }
-        }
+        let problem = match Hostname::parse(text) {
+            Ok(name) => return Some(RuleHosts { names: vec![name], fault: None }),
+            Err(problem) => problem,
+        };
+        let names = hosts_meant(text);
+        let (effect, consequence) = if names.is_empty() {
+            let others = "its requests are answered as for an unknown host".to_owned();
+            (Effect::RouteDropped, others)
+        } else {
+            let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
+            let closed = format!("its paths answer 503 for {}", names.join(" and "));
+            (Effect::RouteResponds(503), closed)
+        };
+        let message = format!("`{text}` {problem}; {consequence}");
+        scope.at("host").report(Code::InvalidHost, effect, message);
+        (!names.is_empty()).then_some(RuleHosts { names, fault: Some(Code::InvalidHost) })
     }
 
     /// The paths of a rule; none where it has no list of them.
@@ -62,13 +67,13 @@ impl Walk<'_> {
             let taken = self.ingress.taken_at(place)?;
             Some((taken, place))
         });
-        let mut is_closed = hosts.is_unreadable;
+        let mut fault = hosts.fault;
         let written = rule.http.as_ref().map(|http| http.paths.as_slice());
         match (taken, written) {
             (Some((taken, _)), Some([first, ..])) if first.path.is_some() => {
                 let message = format!("{}; what is below answers 503", taken.problem);
                 scope.report(Code::InvalidObject, Effect::RouteResponds(503), message);
-                is_closed = true;
+                fault = Some(Code::InvalidObject);
             }
             (Some((taken, place)), _) => return Some(self.rest(taken, hosts, place)),
             (None, Some([])) => {
@@ -80,8 +85,10 @@ impl Walk<'_> {
         for (position, path) in written?.iter().enumerate() {
             let before = paths.len();
             paths.extend(self.read_path(path, hosts, &scope.index(position)));
-            for rule in paths.iter_mut().skip(before).filter(|_| is_closed) {
-                rule.action = Action::unavailable(Code::InvalidObject.id());
+            if let Some(code) = fault {
+                for rule in paths.iter_mut().skip(before) {
+                    rule.action = Action::unavailable(code.id());
+                }
             }
         }
         Some(paths)
@@ -285,23 +292,34 @@ impl Walk<'_> {
     }
 }
 
-/// Adds paths to a host of a fragment; a rule without any names the host alone.
-fn add_paths(
-    fragment: &mut Fragment,
-    name: &Hostname,
-    paths: Option<Vec<PathRule>>,
-    scope: &Scope<'_>,
-) {
-    let known = fragment.hosts.iter().position(|host| host.hostname == *name);
-    let index = known.unwrap_or(fragment.hosts.len());
-    if known.is_none() {
-        let (hostname, provenance) = (name.clone(), scope.provenance());
-        fragment.hosts.push(HostRules { hostname, provenance, paths: Vec::new(), bare: None });
-    }
-    let host = &mut fragment.hosts[index];
-    match paths {
-        Some(paths) => host.paths.extend(paths),
-        None => host.bare = host.bare.take().or_else(|| Some(scope.provenance())),
+impl RuleHosts {
+    /// Adds paths to a host of a fragment; a rule without any names the host alone.
+    fn add_paths(
+        &self,
+        fragment: &mut Fragment,
+        name: &Hostname,
+        paths: Option<Vec<PathRule>>,
+        scope: &Scope<'_>,
+    ) {
+        let is_guess = self.fault.is_some();
+        let known = fragment.hosts.iter().position(|host| host.hostname == *name);
+        let index = known.unwrap_or(fragment.hosts.len());
+        if known.is_none() {
+            fragment.hosts.push(HostRules {
+                hostname: name.clone(),
+                provenance: scope.provenance(),
+                paths: Vec::new(),
+                is_guess,
+                bare: None,
+            });
+        }
+        let host = &mut fragment.hosts[index];
+        host.is_guess &= is_guess;
+        match paths {
+            Some(paths) => host.paths.extend(paths),
+            None if is_guess => {}
+            None => host.bare = host.bare.take().or_else(|| Some(scope.provenance())),
+        }
     }
 }
 

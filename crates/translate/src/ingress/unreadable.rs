@@ -53,11 +53,10 @@ fn reason(scope: &Scope<'_>) -> ClosedReason {
     ClosedReason { code: Code::InvalidObject.id().into(), field: scope.path().0 }
 }
 
-/// The hosts of a rule, and whether it can be read; if not, all its paths answer 503.
+/// The hosts of a rule, and what is wrong with them; if anything is, all its paths answer 503.
 pub(super) struct RuleHosts {
     pub(super) names: Vec<Hostname>,
-    /// The field that hides the host.
-    pub(super) is_unreadable: bool,
+    pub(super) fault: Option<Code>,
 }
 
 impl Walk<'_> {
@@ -104,12 +103,12 @@ impl Walk<'_> {
         let has_paths = rule.http.as_ref().is_some_and(|http| !http.paths.is_empty());
         if names.is_empty() && !has_paths {
             report_no_place(taken, place);
-            return Some(RuleHosts { names, is_unreadable: true });
+            return Some(RuleHosts { names, fault: Some(Code::InvalidObject) });
         }
         let is_whole_rule = std::ptr::eq(place, scope);
         if is_whole_rule && !names.is_empty() {
             // What stands for its path says it.
-            return Some(RuleHosts { names, is_unreadable: true });
+            return Some(RuleHosts { names, fault: Some(Code::InvalidObject) });
         }
         let message = if names.is_empty() {
             names.push(Hostname::Any);
@@ -121,7 +120,7 @@ impl Walk<'_> {
         };
         let message = format!("{}; {message}", taken.problem);
         place.report(Code::InvalidObject, Effect::RouteResponds(503), message);
-        Some(RuleHosts { names, is_unreadable: true })
+        Some(RuleHosts { names, fault: Some(Code::InvalidObject) })
     }
 
     /// What stands for a path that cannot be read: `/`, if the host is known.
@@ -131,7 +130,7 @@ impl Walk<'_> {
         hosts: &RuleHosts,
         at: &Scope<'_>,
     ) -> Vec<PathRule> {
-        if hosts.is_unreadable && hosts.names == [Hostname::Any] {
+        if hosts.fault.is_some() && hosts.names == [Hostname::Any] {
             report_no_place(taken, at);
             return Vec::new();
         }
@@ -155,6 +154,17 @@ impl Walk<'_> {
     }
 }
 
+/// The hosts that a text means which is none itself: with a scheme, a port or a path, or several.
+pub(super) fn hosts_meant(text: &str) -> Vec<Hostname> {
+    let mut names = Vec::new();
+    for word in text.split([',', ';', ' ', '\t', '\n']) {
+        let authority = word.split_once("://").map_or(word, |(_, behind)| behind);
+        let host = authority.split([':', '/', '?', '#']).next().unwrap_or_default();
+        hostnames_in(&Value::String(host.to_owned()), &mut names);
+    }
+    names
+}
+
 /// Every text in a value that is a host; of a map, the one that it calls so.
 fn hostnames_in(value: &Value, found: &mut Vec<Hostname>) {
     match value {
@@ -166,5 +176,24 @@ fn hostnames_in(value: &Value, found: &mut Vec<Hostname>) {
         Value::Array(list) => list.iter().for_each(|value| hostnames_in(value, found)),
         Value::Object(map) => map.get("host").into_iter().for_each(|v| hostnames_in(v, found)),
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_seen_behind_what_does_not_belong_to_it() {
+        let meant = |text: &str| {
+            hosts_meant(text).iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(meant("shop.test:8443"), "shop.test");
+        assert_eq!(meant("https://Shop.test/cart"), "shop.test");
+        assert_eq!(meant(" *.shop.test"), "*.shop.test");
+        assert_eq!(meant("a.test, b.test"), "a.test b.test");
+        for none in ["10.0.0.1", "f*.shop.test", "*.*.shop.test", "[::1]:80", ":80", "/x"] {
+            assert_eq!(meant(none), "", "{none}");
+        }
     }
 }
