@@ -10,22 +10,45 @@ use crate::escape;
 /// The version of the JSON schema.
 const SCHEMA_VERSION: u64 = 1;
 
+/// Room for a record of usual length, so that it is made once.
+const RECORD_BYTES: usize = 1024;
+
+/// A field's name with all that stands between the value before and its own, in each format and
+/// for bare and for quoted values: one copy instead of four.
+struct Key {
+    json: &'static str,
+    json_quoted: &'static str,
+    text: &'static str,
+    text_quoted: &'static str,
+}
+
+macro_rules! key {
+    ($name:literal) => {
+        &Key {
+            json: concat!(",\"", $name, "\":"),
+            json_quoted: concat!(",\"", $name, "\":\""),
+            text: concat!(" ", $name, "="),
+            text_quoted: concat!(" ", $name, "=\""),
+        }
+    };
+}
+
 /// How one format writes a field. Keys are ours and need no escaping.
 trait Fields {
-    fn number(&mut self, key: &'static str, value: u64);
-    fn address(&mut self, key: &'static str, value: SocketAddr);
+    fn number(&mut self, key: &'static Key, value: u64);
+    fn address(&mut self, key: &'static Key, value: SocketAddr);
     /// One of a fixed set of words, or hex digits.
-    fn word(&mut self, key: &'static str, value: &str);
+    fn word(&mut self, key: &'static Key, value: &str);
     /// Anything at all.
-    fn string(&mut self, key: &'static str, value: &[u8]);
+    fn string(&mut self, key: &'static Key, value: &[u8]);
 
-    fn string_unless_empty(&mut self, key: &'static str, value: &[u8]) {
+    fn string_unless_empty(&mut self, key: &'static Key, value: &[u8]) {
         if !value.is_empty() {
             self.string(key, value);
         }
     }
 
-    fn word_unless_empty(&mut self, key: &'static str, value: &str) {
+    fn word_unless_empty(&mut self, key: &'static Key, value: &str) {
         if !value.is_empty() {
             self.word(key, value);
         }
@@ -34,6 +57,7 @@ trait Fields {
 
 /// Appends the record as a JSON object and a line feed.
 pub(crate) fn json(out: &mut Vec<u8>, stamp: &mut Timestamp, record: &AccessRecord<'_>) {
+    out.reserve(RECORD_BYTES);
     out.extend_from_slice(b"{\"v\":");
     integer(out, SCHEMA_VERSION);
     out.extend_from_slice(b",\"time\":\"");
@@ -42,19 +66,20 @@ pub(crate) fn json(out: &mut Vec<u8>, stamp: &mut Timestamp, record: &AccessReco
     ip(out, record.client);
     out.push(b'"');
     let mut fields = Json(out);
-    fields.string("method", record.method);
-    fields.string("path", record.path);
+    fields.string(key!("method"), record.method);
+    fields.string(key!("path"), record.path);
     if let Some(query) = record.query {
-        fields.string("query", query);
+        fields.string(key!("query"), query);
     }
-    fields.word("protocol", record.protocol.name());
-    fields.number("status", u64::from(record.status));
+    fields.word(key!("protocol"), record.protocol.name());
+    fields.number(key!("status"), u64::from(record.status));
     common(&mut fields, record);
     out.extend_from_slice(b"}\n");
 }
 
 /// Appends the record as a line of text.
 pub(crate) fn text(out: &mut Vec<u8>, stamp: &mut Timestamp, record: &AccessRecord<'_>) {
+    out.reserve(RECORD_BYTES);
     stamp.write(out, record.time_us);
     out.push(b' ');
     ip(out, record.client);
@@ -77,73 +102,62 @@ pub(crate) fn text(out: &mut Vec<u8>, stamp: &mut Timestamp, record: &AccessReco
 /// The fields that both formats write alike.
 fn common(fields: &mut impl Fields, record: &AccessRecord<'_>) {
     if record.peer.ip() != record.client {
-        fields.address("peer", record.peer);
+        fields.address(key!("peer"), record.peer);
     }
-    fields.word("scheme", if record.tls.is_some() { "https" } else { "http" });
-    fields.string_unless_empty("host", record.host);
-    fields.string_unless_empty("reason", record.reason.as_bytes());
-    fields.string_unless_empty("detail", record.detail.as_bytes());
-    fields.number("bytes_in", record.bytes_in);
-    fields.number("bytes_out", record.bytes_out);
-    fields.number("duration_us", record.duration_us);
-    fields.string_unless_empty("namespace", record.namespace.as_bytes());
-    fields.string_unless_empty("ingress", record.ingress.as_bytes());
-    fields.string_unless_empty("route", record.route.as_bytes());
-    fields.string_unless_empty("service", record.service.as_bytes());
+    fields.word(key!("scheme"), if record.tls.is_some() { "https" } else { "http" });
+    fields.string_unless_empty(key!("host"), record.host);
+    fields.string_unless_empty(key!("reason"), record.reason.as_bytes());
+    fields.string_unless_empty(key!("detail"), record.detail.as_bytes());
+    fields.number(key!("bytes_in"), record.bytes_in);
+    fields.number(key!("bytes_out"), record.bytes_out);
+    fields.number(key!("duration_us"), record.duration_us);
+    fields.string_unless_empty(key!("namespace"), record.namespace.as_bytes());
+    fields.string_unless_empty(key!("ingress"), record.ingress.as_bytes());
+    fields.string_unless_empty(key!("route"), record.route.as_bytes());
+    fields.string_unless_empty(key!("service"), record.service.as_bytes());
     if let Some(upstream) = &record.upstream {
-        fields.address("upstream", upstream.address);
+        fields.address(key!("upstream"), upstream.address);
         // Absent where it never answered.
         if upstream.status != 0 {
-            fields.number("upstream_status", u64::from(upstream.status));
-            fields.number("upstream_duration_us", upstream.duration_us);
+            fields.number(key!("upstream_status"), u64::from(upstream.status));
+            fields.number(key!("upstream_duration_us"), upstream.duration_us);
         }
-        fields.number("attempts", u64::from(upstream.attempts));
+        fields.number(key!("attempts"), u64::from(upstream.attempts));
     }
-    fields.string_unless_empty("request_id", record.request_id);
-    fields.word_unless_empty("generation", record.generation);
+    fields.string_unless_empty(key!("request_id"), record.request_id);
+    fields.word_unless_empty(key!("generation"), record.generation);
     if let Some(tls) = &record.tls {
-        fields.word("tls", tls.version);
-        fields.string_unless_empty("sni", tls.sni.as_bytes());
+        fields.word(key!("tls"), tls.version);
+        fields.string_unless_empty(key!("sni"), tls.sni.as_bytes());
     }
-    fields.string_unless_empty("user_agent", record.user_agent);
-    fields.string_unless_empty("referer", record.referer);
+    fields.string_unless_empty(key!("user_agent"), record.user_agent);
+    fields.string_unless_empty(key!("referer"), record.referer);
 }
 
 struct Json<'o>(&'o mut Vec<u8>);
 
-impl Json<'_> {
-    #[inline]
-    fn key(&mut self, key: &'static str) {
-        self.0.extend_from_slice(b",\"");
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.extend_from_slice(b"\":");
-    }
-}
-
 impl Fields for Json<'_> {
     #[inline]
-    fn number(&mut self, key: &'static str, value: u64) {
-        self.key(key);
+    fn number(&mut self, key: &'static Key, value: u64) {
+        self.0.extend_from_slice(key.json.as_bytes());
         integer(self.0, value);
     }
 
     #[inline]
-    fn address(&mut self, key: &'static str, value: SocketAddr) {
-        self.key(key);
-        self.0.push(b'"');
+    fn address(&mut self, key: &'static Key, value: SocketAddr) {
+        self.0.extend_from_slice(key.json_quoted.as_bytes());
         socket(self.0, value);
         self.0.push(b'"');
     }
 
     #[inline]
-    fn word(&mut self, key: &'static str, value: &str) {
+    fn word(&mut self, key: &'static Key, value: &str) {
         self.string(key, value.as_bytes());
     }
 
     #[inline]
-    fn string(&mut self, key: &'static str, value: &[u8]) {
-        self.key(key);
-        self.0.push(b'"');
+    fn string(&mut self, key: &'static Key, value: &[u8]) {
+        self.0.extend_from_slice(key.json_quoted.as_bytes());
         escape::json(self.0, value);
         self.0.push(b'"');
     }
@@ -151,39 +165,29 @@ impl Fields for Json<'_> {
 
 struct Text<'o>(&'o mut Vec<u8>);
 
-impl Text<'_> {
-    #[inline]
-    fn key(&mut self, key: &'static str) {
-        self.0.push(b' ');
-        self.0.extend_from_slice(key.as_bytes());
-        self.0.push(b'=');
-    }
-}
-
 impl Fields for Text<'_> {
     #[inline]
-    fn number(&mut self, key: &'static str, value: u64) {
-        self.key(key);
+    fn number(&mut self, key: &'static Key, value: u64) {
+        self.0.extend_from_slice(key.text.as_bytes());
         integer(self.0, value);
     }
 
     #[inline]
-    fn address(&mut self, key: &'static str, value: SocketAddr) {
-        self.key(key);
+    fn address(&mut self, key: &'static Key, value: SocketAddr) {
+        self.0.extend_from_slice(key.text.as_bytes());
         socket(self.0, value);
     }
 
     #[inline]
-    fn word(&mut self, key: &'static str, value: &str) {
-        self.key(key);
+    fn word(&mut self, key: &'static Key, value: &str) {
+        self.0.extend_from_slice(key.text.as_bytes());
         // A word has nothing to escape; should one ever have, its line still holds together.
         escape::text(self.0, value.as_bytes());
     }
 
     #[inline]
-    fn string(&mut self, key: &'static str, value: &[u8]) {
-        self.key(key);
-        self.0.push(b'"');
+    fn string(&mut self, key: &'static Key, value: &[u8]) {
+        self.0.extend_from_slice(key.text_quoted.as_bytes());
         escape::text(self.0, value);
         self.0.push(b'"');
     }
