@@ -51,9 +51,24 @@ fn read_within<T: DeserializeOwned>(
         let field = FieldPath(text(&at).into());
         // What stands in its stead did not fit either.
         if !taken.iter().any(|known| known.field == field) {
-            taken.push(Unreadable { field, value: former, problem: error.inner().to_string() });
+            let problem = problem(&former, error.inner());
+            taken.push(Unreadable { field, value: former, problem });
         }
     }
+}
+
+/// So much of a value is told.
+const TOLD_MAX: usize = 60;
+
+/// Why a value does not fit; the value of a scalar is told by the error.
+fn problem(value: &Value, error: &serde_json::Error) -> String {
+    if !value.is_array() && !value.is_object() {
+        return error.to_string();
+    }
+    let text = value.to_string();
+    let told: String = text.chars().take(TOLD_MAX).collect();
+    let dots = if told.len() < text.len() { "…" } else { "" };
+    format!("`{told}{dots}`: {error}")
 }
 
 /// Takes the paths of every rule out.
