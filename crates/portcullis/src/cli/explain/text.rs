@@ -105,16 +105,21 @@ fn candidates(out: &mut String, account: &Account, paint: Paint) {
                 ("×", Tone::Frame)
             };
             let object = &route.provenance.object;
+            // What stands in no namespace is no Ingress: its kind says what it is.
+            let (first, joint) = match &*object.namespace {
+                "" => (&object.kind, ' '),
+                _ => (&object.namespace, '/'),
+            };
             let place = route.place.as_deref().unwrap_or(&route.provenance.field.0);
             let _ = writeln!(
                 out,
-                "  {} {:kinds$} {:paths$}  {}: {} ({}/{} {})",
+                "  {} {:kinds$} {:paths$}  {}: {} ({}{joint}{} {})",
                 paint.tone(tone, mark),
                 route.kind,
                 plain(&route.path),
                 plain(&route.target),
                 route.finding,
-                plain(&object.namespace),
+                plain(first),
                 plain(&object.name),
                 plain(place),
             );
