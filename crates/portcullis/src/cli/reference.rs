@@ -91,7 +91,8 @@ prefix `portcullis.io/` says the same and wins where both stand.
 - *not yet*: it is reported and has no effect.
 - *closes*: it restricts access and is not supported yet. Its routes answer 503, because serving
   them open would be worse.
-- *refused*: it is raw configuration of nginx. Its routes answer 503.
+- *refused*: it is raw configuration of nginx. Its routes answer 503; where it says *may be
+  ignored*, unless `--refused-annotations` names it.
 - *without effect*: it is accepted, and there is nothing here that it could act on.
 
 A name that is not on this page is reported with the nearest one that is.
@@ -108,7 +109,10 @@ fn annotations() -> String {
             (AnnotationStatus::NotYet, true) => "closes",
             (AnnotationStatus::NotYet, false) => "not yet",
             (AnnotationStatus::NoEffect, _) => "without effect",
-            (AnnotationStatus::Refused, _) => "refused",
+            (AnnotationStatus::Refused, _) => match translate::may_ignore(annotation.name) {
+                Ok(()) => "refused, may be ignored",
+                Err(_) => "refused",
+            },
         };
         // Writing to a String cannot fail.
         let _ = writeln!(page, "| `{}` | {fate} |", annotation.name);
