@@ -1,9 +1,10 @@
 //! What one HTTP/2 connection holds in memory, over all its streams.
 //!
 //! h2 does not tell what it still holds, but it drops what it has written: each piece handed to it
-//! is [`Held`] on the connection's account until then. Heads that we send count until the socket has
-//! taken everything, which no window hinders; heads of requests for the life of their streams. A stream that finds the account full waits, and whoever feeds it is not read; a stream
-//! that holds some of it while its own window is closed is ended before the others.
+//! is [`Held`] on the connection's account until then. Heads that we send count until the socket
+//! has taken everything, which no window hinders; heads of requests for the life of their streams.
+//! A stream that finds the account full waits, and whoever feeds it is not read; a stream that
+//! holds some of it while its own window is closed is ended before the others.
 //!
 //! Bound: `Limits::http2_memory_max` and one piece. Heads take at most half of it, so that there is
 //! always room to answer. Bodies on their way in are bounded by the connection's window, which is
@@ -14,7 +15,6 @@ use std::rc::Rc;
 use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes};
-use telemetry::{Gauge, WorkerMetrics};
 
 /// The account of one connection.
 #[derive(Debug)]
@@ -30,12 +30,12 @@ pub(crate) struct Account {
     blocked: Cell<bool>,
     /// Tasks that wait for room; bounded by the connection's streams.
     waiting: RefCell<Vec<Waker>>,
-    /// What the gauge knows of.
-    reported: Cell<usize>,
+    /// What all accounts of the worker hold, for its gauge.
+    total: Rc<Cell<usize>>,
 }
 
 impl Account {
-    pub(crate) fn new(bytes_max: usize) -> Rc<Self> {
+    pub(crate) fn new(bytes_max: usize, total: &Rc<Cell<usize>>) -> Rc<Self> {
         Rc::new(Self {
             bytes_max,
             held: Cell::new(0),
@@ -44,7 +44,7 @@ impl Account {
             released: Cell::new(0),
             blocked: Cell::new(false),
             waiting: RefCell::default(),
-            reported: Cell::new(0),
+            total: total.clone(),
         })
     }
 
@@ -59,28 +59,27 @@ impl Account {
             return None;
         }
         self.heads.set(heads);
-        self.held.set(self.held.get() + bytes);
+        self.hold(bytes);
         Some(HeldHead { account: self.clone(), bytes })
     }
 
-    /// Says whether the socket takes what it is given, and tells the gauge what is held. The task
-    /// that drives the connection calls this when it has done what it can.
-    pub(crate) fn settle(&self, blocked: bool, metrics: &WorkerMetrics) {
-        self.pass(blocked);
-        let held = self.held.get();
-        metrics.change(Gauge::Http2BytesHeld, self.reported.replace(held), held);
+    /// The connection has ended: nothing is sent any more.
+    pub(crate) fn close(&self) {
+        self.set_blocked(false);
     }
 
-    fn pass(&self, blocked: bool) {
+    /// Says whether the socket takes what it is given. The task that drives the connection calls
+    /// this when it has done what it can.
+    pub(crate) fn set_blocked(&self, blocked: bool) {
         self.blocked.set(blocked);
         if !blocked {
             self.give_back(self.sent_heads.take());
         }
     }
 
-    /// The connection has ended.
-    pub(crate) fn close(&self, metrics: &WorkerMetrics) {
-        metrics.change(Gauge::Http2BytesHeld, self.reported.replace(0), 0);
+    fn hold(&self, bytes: usize) {
+        self.held.set(self.held.get() + bytes);
+        self.total.set(self.total.get() + bytes);
     }
 
     fn give_back(&self, bytes: usize) {
@@ -88,10 +87,18 @@ impl Account {
             return;
         }
         self.held.set(self.held.get().saturating_sub(bytes));
+        self.total.set(self.total.get().saturating_sub(bytes));
         self.released.set(self.released.get() + bytes as u64);
         if !self.is_full() {
             self.waiting.take().into_iter().for_each(Waker::wake);
         }
+    }
+}
+
+impl Drop for Account {
+    fn drop(&mut self) {
+        // Heads that were handed over after the end; everything else was given back before.
+        self.total.set(self.total.get().saturating_sub(self.held.get()));
     }
 }
 
@@ -135,15 +142,15 @@ impl Share {
     /// A copy of `data` that is held until it is dropped.
     pub(crate) fn hold(self: &Rc<Self>, data: &[u8]) -> Held {
         self.held.set(self.held.get() + data.len());
-        self.account.held.set(self.account.held.get() + data.len());
+        self.account.hold(data.len());
         Held { bytes: Bytes::copy_from_slice(data), share: self.clone(), charged: data.len() }
     }
 
     /// A head of so many bytes is handed over.
     pub(crate) fn send_head(&self, bytes: usize) {
-        let Account { held, sent_heads, .. } = &*self.account;
-        held.set(held.get() + bytes);
+        let sent_heads = &self.account.sent_heads;
         sent_heads.set(sent_heads.get() + bytes);
+        self.account.hold(bytes);
     }
 
     /// Ready when the connection has room for another piece, whatever its size.
@@ -225,9 +232,13 @@ mod tests {
         Context::from_waker(Waker::noop())
     }
 
+    fn account(bytes_max: usize) -> Rc<Account> {
+        Account::new(bytes_max, &Rc::default())
+    }
+
     #[test]
     fn a_full_account_has_room_again_when_something_was_written() {
-        let account = Account::new(100);
+        let account = account(100);
         let (one, other) = (Share::new(&account), Share::new(&account));
         let held = one.hold(&[0; 60]);
         assert!(other.poll_room(&mut cx()).is_ready());
@@ -244,7 +255,7 @@ mod tests {
 
     #[test]
     fn heads_leave_half_of_the_room_to_answers() {
-        let account = Account::new(100);
+        let account = account(100);
         let first = account.hold_head(40).unwrap();
         assert!(account.hold_head(20).is_none());
         let second = account.hold_head(10).unwrap();
@@ -256,21 +267,21 @@ mod tests {
 
     #[test]
     fn heads_that_are_sent_count_until_the_socket_took_everything() {
-        let account = Account::new(100);
+        let account = account(100);
         let share = Share::new(&account);
-        account.pass(true);
+        account.set_blocked(true);
         share.send_head(100);
         assert!(share.poll_room(&mut cx()).is_pending());
-        account.pass(true);
+        account.set_blocked(true);
         assert!(share.poll_room(&mut cx()).is_pending());
-        account.pass(false);
+        account.set_blocked(false);
         assert!(share.poll_room(&mut cx()).is_ready());
         assert_eq!(account.held.get(), 0);
     }
 
     #[test]
     fn whoever_waits_for_a_slow_socket_is_not_crowding() {
-        let account = Account::new(10);
+        let account = account(10);
         let share = Share::new(&account);
         let _held = share.hold(&[0; 10]);
         account.blocked.set(true);

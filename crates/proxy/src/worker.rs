@@ -15,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::ListenerId;
 use rustls::ServerConfig;
-use telemetry::{RouteMetrics, WorkerMetrics};
+use telemetry::{Gauge, RouteMetrics, WorkerMetrics};
 use tokio::runtime::LocalOptions;
 use tokio::sync::{Notify, mpsc};
 
@@ -127,6 +127,8 @@ pub(crate) struct Worker {
     pub(crate) client_tls: Arc<ClientConfigs>,
     pub(crate) watches: Rc<Watches>,
     pub(crate) pools: Pools,
+    /// What the accounts of HTTP/2 connections hold.
+    pub(crate) held: Rc<Cell<usize>>,
     pub(crate) scratch: RefCell<Box<[u8]>>,
     pub(crate) pen: RefCell<Pen>,
     pub(crate) rng: RefCell<fastrand::Rng>,
@@ -161,6 +163,7 @@ impl Worker {
             client_tls: start.client_tls,
             watches: Rc::default(),
             pools: Pools::default(),
+            held: Rc::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into()),
             pen: RefCell::default(),
             rng: RefCell::new(fastrand::Rng::new()),
@@ -316,6 +319,7 @@ async fn sweep(worker: Rc<Worker>) {
         interval.tick().await;
         let now = (start.elapsed().as_millis() / TICK.as_millis()) as u32;
         worker.watches.sweep(now);
+        worker.metrics.set(Gauge::Http2BytesHeld, worker.held.get() as u64);
         worker.metrics.flush_tick();
         worker.wall_clock.set(WallClock::now());
         if now.is_multiple_of(5) {

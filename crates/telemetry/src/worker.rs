@@ -112,14 +112,6 @@ impl WorkerMetrics {
         self.shard.gauge(gauge).subtract(1);
     }
 
-    /// Replaces one part of what this worker adds to a gauge by another.
-    #[inline]
-    pub fn change(&self, gauge: Gauge, from: usize, to: usize) {
-        let cell = self.shard.gauge(gauge);
-        cell.add(to as u64);
-        cell.subtract(from as u64);
-    }
-
     /// Sets this worker's share of a gauge, for what is counted elsewhere, such as a pool.
     #[inline]
     pub fn set(&self, gauge: Gauge, value: u64) {

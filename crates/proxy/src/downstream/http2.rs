@@ -129,7 +129,7 @@ pub(crate) async fn serve(
     let Some(mut connection) = connection else { return };
     let shared = Rc::new(Shared {
         facts,
-        account: Account::new(limits.http2_memory_max),
+        account: Account::new(limits.http2_memory_max, &worker.held),
         active: Cell::new(0),
         resets: Cell::new(0),
         window_start: Cell::new(Instant::now()),
@@ -188,7 +188,7 @@ pub(crate) async fn serve(
                 return Poll::Ready(None);
             }
             let drained = io.poll_drain(cx);
-            shared.account.settle(drained.is_pending(), &worker.metrics);
+            shared.account.set_blocked(drained.is_pending());
             if matches!(drained, Poll::Ready(Err(_))) { Poll::Ready(None) } else { Poll::Pending }
         })
         .await;
@@ -201,7 +201,7 @@ pub(crate) async fn serve(
         let stream = stream(worker.clone(), shared.clone(), stream_watch, request, respond);
         tokio::task::spawn_local(stream);
     }
-    shared.account.close(&worker.metrics);
+    shared.account.close();
 }
 
 /// Serves one stream.

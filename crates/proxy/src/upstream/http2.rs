@@ -176,9 +176,8 @@ async fn make(
     let handshake = builder.handshake::<_, Held>(io.clone());
     let (send, mut connection) = handshake.await.map_err(ProxyError::UpstreamHttp2)?;
     let state = Rc::new(State::default());
-    let account = Account::new(limits.http2_memory_max);
+    let account = Account::new(limits.http2_memory_max, &worker.held);
     let handle = Handle { send, io: io.clone(), account: account.clone(), state: state.clone() };
-    let worker = worker.clone();
     tokio::task::spawn_local(async move {
         let result = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
@@ -187,7 +186,7 @@ async fn make(
                 tracing::debug!(%error, "HTTP/2 connection to an endpoint failed");
                 return Poll::Ready(Ok(()));
             }
-            account.settle(drained.is_pending(), &worker.metrics);
+            account.set_blocked(drained.is_pending());
             polled
         })
         .await;
@@ -195,7 +194,7 @@ async fn make(
             tracing::debug!(%error, "HTTP/2 connection to an endpoint ended");
         }
         state.closed.set(true);
-        account.close(&worker.metrics);
+        account.close();
     });
     Ok(handle)
 }

@@ -10,7 +10,7 @@ use model::UpstreamProtocol;
 use crate::client::{Client, connect};
 use crate::endpoint::Endpoint;
 use crate::tls;
-use crate::world::Plan;
+use crate::world::{Plan, wait_until};
 
 /// A body that differs from every other of another size.
 fn pattern(size: usize) -> Vec<u8> {
@@ -155,6 +155,10 @@ fn messages_of_all_kinds_arrive_whole_through_two_gateways_that_speak_http_2_bet
             client.send(bytes);
             check(&mut client, sent, wanted, seed);
         }
+    }
+    for world in [inner, outer] {
+        let held = || world.metric("portcullis_http2_held_bytes");
+        wait_until("nothing to be held", || held() == 0);
     }
 }
 
