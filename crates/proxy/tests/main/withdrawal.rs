@@ -255,6 +255,25 @@ fn an_http_2_stream_is_reset_and_its_connection_lives() {
     });
 }
 
+#[test]
+fn a_call_is_told_that_its_service_is_unavailable() {
+    let endpoint = mixed();
+    let world = plan(&endpoint).start();
+    publish(&world, &["/gone", "/"]);
+    block_on(async {
+        let send = http2_client::open(world.http, 1 << 16, 1 << 20).await;
+        let mut call = http2_client::get("/gone/long");
+        call.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+        let response = http2_client::ask(&send, call).await.unwrap();
+        publish(&world, &["/"]);
+        let (body, trailers) = http2_client::read(response).await.unwrap();
+        let trailers = trailers.unwrap();
+        assert_eq!(body, b"a");
+        assert_eq!(trailers["grpc-status"], "14");
+        assert_eq!(trailers["grpc-message"], "withdrawn");
+    });
+}
+
 fn certificate(model: &mut Model, material: &mut KeyMaterial, name: &str) {
     let key = rcgen::KeyPair::generate().expect("a test's own means");
     let certificate = rcgen::CertificateParams::new(vec![name.to_owned()])

@@ -208,9 +208,19 @@ impl Stream {
         self.write(cx, body.as_bytes(), Some(b""))
     }
 
+    /// Ends an answered call of gRPC by a status that makes its client try again; false where this
+    /// is none.
+    fn end_call(&mut self, error: &ProxyError) -> bool {
+        let is_grpc = self.is_grpc();
+        let Some(send) = self.send.as_mut().filter(|_| is_grpc) else { return false };
+        let lines = format!("grpc-status: 14\r\ngrpc-message: {}\r\n", error.reason());
+        self.send_ended = true;
+        send_piece(send, &self.share, &[], Some(lines.as_bytes())).is_ok()
+    }
+
     pub(crate) fn reset(&mut self, error: &ProxyError) {
         let is_ours = matches!(error, ProxyError::Stopping | ProxyError::Withdrawn);
-        if is_ours && self.send_ended {
+        if is_ours && (self.send_ended || self.end_call(error)) {
             // The end was said; a reset would take it back.
             return;
         }
