@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::process::{Command, Output, Stdio};
 
+use testkit::client::raw::RawClient;
 use testkit::{Endpoint, Gateway, GatewayOptions, gateway, manifests, wait_until};
 
 use crate::{OK, app, in_front_with};
@@ -316,6 +317,34 @@ fn the_file_is_read_anew_on_sighup_and_mistakes_leave_everything_as_it_is() {
 }
 
 #[test]
+fn ports_that_clients_see_and_addresses_that_are_taken_may_change_while_it_runs() {
+    let endpoint = Endpoint::answering(OK);
+    let redirected =
+        manifests::ingress_with("app", "app.test", "app", &[("force-ssl-redirect", "true")]);
+    let gateway = GatewayOptions::new()
+        .file("app.yaml", manifests::service("app", &[endpoint.address()]) + "---\n" + &redirected)
+        .config("http: \"{http}\"\npublic-https-port: 443\n")
+        .start();
+    let mut kept = gateway.connect();
+    let location = |client: &mut RawClient| {
+        client.exchange(crate::GET).field("location").map(ToOwned::to_owned)
+    };
+    assert_eq!(location(&mut kept).as_deref(), Some("https://app.test/"));
+    gateway.reconfigure("http: \"{http}\"\npublic-https-port: 9443\n");
+    wait_until("redirects name the other port", || {
+        location(&mut gateway.connect()).as_deref() == Some("https://app.test:9443/")
+    });
+    assert_eq!(location(&mut kept).as_deref(), Some("https://app.test:9443/"));
+    // An address that is taken is told, and costs nothing else.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap();
+    gateway.reconfigure(&format!("http: [\"{{http}}\", \"{address}\"]\npublic-https-port: 9443\n"));
+    gateway.wait_for_log("listener-not-bound");
+    assert_eq!(location(&mut kept).as_deref(), Some("https://app.test:9443/"));
+    assert_eq!(gateway.get("none.test", "/").status(), 404);
+}
+
+#[test]
 fn an_address_that_cannot_be_bound_is_told_while_the_others_serve_and_tried_again() {
     let endpoint = Endpoint::answering(OK);
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -325,17 +354,17 @@ fn an_address_that_cannot_be_bound_is_told_while_the_others_serve_and_tried_agai
         .flags(&format!("--http {address} --workers 2"))
         .beside_taken()
         .start();
-    assert!(gateway.log().contains("listener-not-bound"), "{}", gateway.log());
+    gateway.wait_for_log("listener-not-bound");
     assert!(gateway.log().contains(&address.to_string()), "{}", gateway.log());
     assert_eq!(gateway.get("app.test", "/").text(), "ok");
-    let told = gateway.snapshot()["diagnostics"].to_string();
-    assert!(told.contains("listener-not-bound"), "{told}");
+    let told = || gateway.snapshot()["diagnostics"].to_string();
+    wait_until("operators are told", || told().contains("listener-not-bound"));
     let unbound = || gateway.metric("portcullis_diagnostics", &["listener-not-bound"]);
-    assert!(unbound() > 0.0);
+    wait_until("it is counted", || unbound() > 0.0);
     drop(taken);
     gateway.apply("more.yaml", manifests::ingress("more", "more.test", "app"));
     wait_until("the address is bound", || std::net::TcpStream::connect(address).is_ok());
-    let mut client = testkit::client::raw::RawClient::connect(address);
+    let mut client = RawClient::connect(address);
     assert_eq!(client.exchange(crate::GET).text(), "ok");
     wait_until("the diagnostic is settled", || unbound() < 1.0);
 }
@@ -354,7 +383,7 @@ fn every_listener_may_be_closed() {
         .spawn()
         .unwrap();
     wait_until("it serves", || std::net::TcpStream::connect(http).is_ok());
-    let mut client = testkit::client::raw::RawClient::connect(http);
+    let mut client = RawClient::connect(http);
     assert_eq!(client.exchange(crate::GET).text(), "ok");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -427,9 +456,10 @@ fn documents_that_would_grow_without_bound_are_refused_and_the_others_serve() {
         .file("deep.yaml", deep)
         .start();
     assert_eq!(gateway.get("app.test", "/").text(), "ok");
-    let told = gateway.snapshot()["diagnostics"].to_string();
     for file in ["bomb.yaml", "deep.yaml"] {
-        assert!(told.contains(file), "{file} in {told}");
+        wait_until(&format!("{file} is told"), || {
+            gateway.snapshot()["diagnostics"].to_string().contains(file)
+        });
     }
     assert!(gateway.resident_kib() < 300 * 1024, "{} KiB", gateway.resident_kib());
     let here = gateway.directory().to_str().unwrap();
