@@ -29,6 +29,12 @@ pub struct Facts<'a> {
     pub body_bytes_max: Option<u64>,
 }
 
+/// Whether a request asks how the gateway itself is, which no route answers.
+#[must_use]
+pub fn asks_for_health(health_path: &str, method: Method, path: &[u8]) -> bool {
+    matches!(method, Method::Get | Method::Head) && path == health_path.as_bytes()
+}
+
 /// What of a request's head is looked at.
 #[derive(Clone, Copy, Debug)]
 pub struct RequestLine<'a> {

@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use model::{Generation, Hostname};
 use telemetry::{AccessRecord, Gauge, TlsRecord, UpstreamRecord};
-use wire::{Known, Method};
+use wire::Known;
 
 use crate::answer::{Answer, Form};
-use crate::decide::{Facts, RequestLine, Verdict, decide};
+use crate::decide::{Facts, RequestLine, Verdict, asks_for_health, decide};
 use crate::downstream::Downstream;
 use crate::downstream::client::{Identity, request_id};
 use crate::downstream::http1::declared_length;
@@ -221,8 +221,7 @@ fn wants_json(exchange: &Exchange<'_>) -> bool {
 fn health(worker: &Worker, exchange: &Exchange<'_>) -> Option<u16> {
     let path = worker.settings.health_path.as_deref()?;
     let (bytes, head) = exchange.request();
-    let asked =
-        matches!(head.method, Method::Get | Method::Head) && head.path.of(bytes) == path.as_bytes();
+    let asked = asks_for_health(path, head.method, head.path.of(bytes));
     asked.then(|| if worker.phase() == Phase::Serving { 200 } else { 503 })
 }
 

@@ -42,7 +42,9 @@ use std::time::{Duration, Instant};
 use model::{EndpointTable, KeyMaterial, Model};
 use telemetry::Telemetry;
 
-pub use decide::{Decision, Facts, RequestLine, Scratch, SplitView, Step, Trace, Verdict, decide};
+pub use decide::{
+    Decision, Facts, RequestLine, Scratch, SplitView, Step, Trace, Verdict, asks_for_health, decide,
+};
 pub use downstream::client::Identity;
 pub use error::{Side, StartError};
 pub use publish::{Phase, PublishOutcome};

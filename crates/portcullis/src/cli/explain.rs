@@ -74,6 +74,7 @@ impl ExplainArguments {
         let translation = &reading.translation;
         let snapshot =
             proxy::compile(&translation.model, &translation.endpoints, &translation.material);
+        let health_path = settings.health_path.at().map(|path| path.0);
         let around = Surroundings {
             peer: self.client_ip,
             trusted_proxies: &settings.trusted_proxies,
@@ -83,6 +84,7 @@ impl ExplainArguments {
                 target_bytes_max: settings.request_target_bytes_max.0 as usize,
             },
             body_bytes_max: settings.request_body_bytes_max.at().map(|size| size.0),
+            health_path: health_path.as_deref(),
         };
         let mut account = account::account(&snapshot, &question, &self.url, &self.method, &around);
         for route in account.hosts.iter_mut().flat_map(|host| &mut host.routes) {

@@ -61,7 +61,12 @@ fn is_for_reading(setting: &Setting) -> bool {
     (setting.group == Group::Objects && !matches!(setting.name, "manifests" | "name-server"))
         || matches!(
             setting.name,
-            "http" | "https" | "public-http-port" | "public-https-port" | "trusted-proxies"
+            "http"
+                | "https"
+                | "public-http-port"
+                | "public-https-port"
+                | "trusted-proxies"
+                | "health-path"
         )
 }
 

@@ -62,6 +62,7 @@ fn explain(url: &str) -> String {
         trusted_proxies: &[],
         head: limits,
         body_bytes_max: None,
+        health_path: None,
     };
     let account = account::account(&snapshot, &question, url, "GET", &around);
     let shown = text::text(&account, Paint::OFF);

@@ -307,3 +307,22 @@ fn explain_knows_the_default_certificate_that_was_chosen() {
     fs::remove_file(gateway.directory().join("app.yaml")).unwrap();
     wait_until("the Secret is gone", || gateway.get("plain.test", "/").status() == 404);
 }
+
+#[test]
+fn explain_knows_what_the_gateway_answers_for_itself() {
+    let authority = Authority::new();
+    let echo = Echo::start("app");
+    let gateway = with_tls(&authority, &echo, "--health-path /up");
+    for (method, url) in [
+        ("GET", "http://plain.test/up"),
+        ("HEAD", "http://none.test/up?x"),
+        ("POST", "http://none.test/up"),
+        ("GET", "http://none.test/up/"),
+    ] {
+        let said = explain(&gateway, &["--health-path", "/up", "-X", method, url]);
+        let (host, target) = url.trim_start_matches("http://").split_once('/').unwrap();
+        let request = format!("{method} /{target} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        let told = gateway.connect().exchange(request);
+        assert_eq!(said["outcome"]["status"], told.status(), "{method} {url}: {said}");
+    }
+}

@@ -124,6 +124,7 @@ pub(crate) struct Surroundings<'s> {
     pub(crate) trusted_proxies: &'s [IpNet],
     pub(crate) head: HeadLimits,
     pub(crate) body_bytes_max: Option<u64>,
+    pub(crate) health_path: Option<&'s str>,
 }
 
 /// Asks the snapshot about a request, by the same functions that serve.
@@ -160,6 +161,16 @@ pub(crate) fn account(
         }
     };
     let request = request_line(&head, &question.bytes);
+    let is_health = |path| proxy::asks_for_health(path, request.method, request.path);
+    if around.health_path.is_some_and(is_health) {
+        account.outcome = Outcome::Answer {
+            status: 200,
+            reason: "health".to_owned(),
+            location: None,
+            sentence: Some("The gateway answers for itself; 503 while it drains.".to_owned()),
+        };
+        return account;
+    }
     account.hosts = hosts(snapshot, &request);
     let own = Identity { address: around.peer, is_https: question.is_https };
     let client = own.behind(&head, &question.bytes, around.trusted_proxies);
