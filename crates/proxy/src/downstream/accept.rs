@@ -46,13 +46,15 @@ pub(crate) async fn serve(
             () = gate.notify.notified() => break,
         }
     }
-    poll_fn(|cx| {
-        while let Poll::Ready(Ok((stream, peer))) = listener.poll_accept(cx) {
-            admit(&worker, &facts, &gate, stream, peer);
+    // The kernel is asked itself: the runtime may not have heard yet of the last to come.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, peer)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        match stream {
+            Ok(stream) => admit(&worker, &facts, &gate, stream, peer),
+            Err(error) => return failed(&worker, &facts, &error).await,
         }
-        Poll::Ready(())
-    })
-    .await;
+    }
 }
 
 /// Out of descriptors, most likely: the queue keeps what waits, and we do not spin.
