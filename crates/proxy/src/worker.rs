@@ -26,7 +26,7 @@ use crate::settings::ProxySettings;
 use crate::snapshot::{ListenerFacts, Snapshot};
 use crate::splice::{PIPES_KEPT_MAX, Pipe};
 use crate::upstream::http1::ResponseWork;
-use crate::upstream::pool::Pools;
+use crate::upstream::pool::{Pools, SWEEP_TICKS};
 use crate::upstream::tls::ClientConfigs;
 use crate::watch::{TICK, Watches, ticks};
 use crate::withdrawal::Withdrawal;
@@ -322,7 +322,7 @@ async fn sweep(worker: Rc<Worker>) {
         worker.metrics.set(Gauge::Http2BytesHeld, worker.held.get() as u64);
         worker.metrics.flush_tick();
         worker.wall_clock.set(WallClock::now());
-        if now.is_multiple_of(5) {
+        if now.is_multiple_of(SWEEP_TICKS) {
             worker.date.borrow_mut().refresh();
             worker.pools.sweep(&worker);
         }

@@ -19,6 +19,9 @@ use crate::upstream::http2;
 use crate::watch::{TICK, ticks};
 use crate::worker::Worker;
 
+/// Ticks between two looks at the idle connections.
+pub(crate) const SWEEP_TICKS: u32 = 5;
+
 /// For how long an endpoint that refused a connection is asked last: doubled at each failure.
 const EJECT_FIRST_TICKS: u32 = 10;
 const EJECT_LAST_TICKS: u32 = 300;
@@ -178,11 +181,12 @@ impl Local {
     }
 
     /// The endpoint closed a connection that was idle for `age` ticks. Twice at about the same age
-    /// is its habit; once may be a restart.
+    /// is its habit; once may be a restart. It may have closed any time since the last look.
     fn observe_close(&self, age: u32) {
         let before = self.closed_at_age.replace(age);
-        if age >= 10 && before.abs_diff(age) <= age / 8 + 5 {
-            self.state.learn_idle_lifetime(age.min(before) * TICK.as_millis() as u32);
+        if age >= 10 && before.abs_diff(age) <= age / 8 + SWEEP_TICKS {
+            let closed = age.min(before).saturating_sub(SWEEP_TICKS);
+            self.state.learn_idle_lifetime(closed * TICK.as_millis() as u32);
         }
     }
 
@@ -203,8 +207,10 @@ impl Local {
         if let Some(age) = closed_at {
             self.observe_close(age);
         }
-        // A sweep of pools comes every five ticks.
-        self.http2.borrow_mut().retain(|handle| !handle.is_closed() && !handle.is_stale(max / 5));
+        let sweeps_max = max / SWEEP_TICKS;
+        self.http2
+            .borrow_mut()
+            .retain(|handle| !handle.is_closed() && !handle.is_stale(sweeps_max));
     }
 }
 
