@@ -17,7 +17,7 @@ use wire::HeadLimits;
 use super::flags::ReadFlags;
 use super::paint::{Paint, Tone};
 use super::reading::Reading;
-use super::{FOUND, Failure, OutputFormat, print, to_json};
+use super::{FOUND, Failure, OutputFormat, complain, print, to_json};
 use account::Surroundings;
 use question::Question;
 
@@ -101,8 +101,7 @@ impl ExplainArguments {
         if account.meets(expected) {
             return Ok(code);
         }
-        let paint = Paint::stderr();
-        eprintln!("{}: the outcome is not {expected}", paint.tone(Tone::Error, "error"));
+        complain(Tone::Error, "error", &format!("the outcome is not {expected}"));
         Ok(ExitCode::from(FOUND))
     }
 }

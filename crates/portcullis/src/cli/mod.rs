@@ -112,9 +112,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match program.command.run() {
         Ok(code) => code,
         Err(failure) => {
-            let paint = Paint::stderr();
             for message in &failure.messages {
-                eprintln!("{}: {message}", paint.tone(Tone::Error, "error"));
+                complain(Tone::Error, "error", message);
             }
             ExitCode::from(failure.code)
         }
@@ -138,6 +137,12 @@ impl Command {
             Self::Reference { page } => print(page.text().as_bytes()),
         }
     }
+}
+
+/// A line on standard error; where nobody reads it, the exit code has to do.
+fn complain(tone: Tone, what: &str, message: &str) {
+    let what = Paint::stderr().tone(tone, what);
+    let _ = writeln!(std::io::stderr(), "{what}: {message}");
 }
 
 /// Writes to standard output; a reader that went away early has what it wanted.

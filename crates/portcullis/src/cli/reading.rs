@@ -7,9 +7,9 @@ use controller::Loaded;
 use model::{Diagnostic, FieldPath, ObjectRef, Severity};
 use translate::{Memo, ObjectEvent, Translation};
 
-use super::Failure;
-use super::paint::{Paint, Tone};
+use super::paint::Tone;
 use super::render::{Located, Place};
+use super::{Failure, complain};
 use crate::settings::Settings;
 use crate::wiring;
 
@@ -119,12 +119,9 @@ impl Reading {
         let errors = report.count(Severity::Error)
             + from_files.iter().filter(|d| d.diagnostic.severity == Severity::Error).count();
         if errors > 0 {
-            let paint = Paint::stderr();
             let what = if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
-            eprintln!(
-                "{}: {what} in these manifests; `portcullis lint` says which",
-                paint.tone(Tone::Warning, "warning")
-            );
+            let message = format!("{what} in these manifests; `portcullis lint` says which");
+            complain(Tone::Warning, "warning", &message);
         }
     }
 }

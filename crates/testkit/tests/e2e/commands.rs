@@ -170,6 +170,36 @@ fn what_no_command_can_do_is_2_and_is_told_on_standard_error() {
 }
 
 #[test]
+fn an_exit_code_is_given_also_where_nobody_reads_what_is_said() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = manifests::ingress("bad", "bad.test", "nobody");
+    fs::write(directory.path().join("bad.yaml"), text).unwrap();
+    let here = directory.path().to_str().unwrap();
+    for (arguments, code) in [
+        (&["lint", "/nonexistent"][..], 2),
+        (&["lint", here], 1),
+        (&["routes", here], 0),
+        (&["explain", "--manifests", here, "--expect", "200", "http://bad.test/"], 1),
+    ] {
+        let mut child = Command::new(gateway::program())
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(broken_pipe())
+            .stderr(broken_pipe())
+            .spawn()
+            .unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{arguments:?}");
+    }
+}
+
+/// An end of a pipe that nobody reads.
+fn broken_pipe() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
 fn what_was_found_is_1_and_what_was_not_is_0() {
     let directory = tempfile::tempdir().unwrap();
     let endpoint = Endpoint::answering(OK);

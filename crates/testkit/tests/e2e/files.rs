@@ -103,6 +103,35 @@ fn a_volume_of_a_config_map_is_turned_without_a_request_lost() {
     load.end();
 }
 
+#[test]
+fn a_volume_that_is_turned_to_something_unreadable_serves_what_it_last_said() {
+    let app = Fast::start("app");
+    let gateway = gateway(&app);
+    let volume = gateway.directory().join("volume");
+    let fill = |version: &str, text: &str| {
+        let directory = volume.join(format!("..{version}"));
+        fs::create_dir_all(&directory).unwrap();
+        fs::write(directory.join("turned.yaml"), text).unwrap();
+        symlink(format!("..{version}"), volume.join("..data_tmp")).unwrap();
+        fs::rename(volume.join("..data_tmp"), volume.join("..data")).unwrap();
+    };
+    fill("good", &manifests::ingress("turned", "good.test", "app"));
+    symlink("..data/turned.yaml", volume.join("turned.yaml")).unwrap();
+    wait_until("the volume is read", || serves(&gateway, "good.test"));
+    let load = Load::on(&gateway);
+    let stale = || gateway.metric("portcullis_config_stale_files", &[]);
+    fill("broken", "apiVersion: networking.k8s.io/v1\nkind: {Ingress\n");
+    gateway.wait_for_log("unreadable-manifest");
+    wait_until("the metric tells it", || stale() > 0.0);
+    assert!(serves(&gateway, "good.test"));
+    assert!(gateway.is_ready());
+    fill("mended", &manifests::ingress("turned", "mended.test", "app"));
+    wait_until("the volume is read anew", || serves(&gateway, "mended.test"));
+    assert!(!serves(&gateway, "good.test"));
+    wait_until("the metric tells it", || stale() < 1.0);
+    load.end();
+}
+
 type Save = fn(&Path, &str);
 
 #[test]
