@@ -377,8 +377,9 @@ fn ports_that_clients_see_and_addresses_that_are_taken_may_change_while_it_runs(
 #[test]
 fn an_address_that_cannot_be_bound_is_told_while_the_others_serve_and_tried_again() {
     let endpoint = Endpoint::answering(OK);
-    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = taken.local_addr().unwrap();
+    // Not of the ports that the system gives away: nobody else may take it when it is free again.
+    let address = gateway::free_address();
+    let taken = std::net::TcpListener::bind(address).unwrap();
     let gateway = GatewayOptions::new()
         .file("app.yaml", app(&[&endpoint]))
         .flags(&format!("--http {address} --workers 2"))
