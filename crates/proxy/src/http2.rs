@@ -24,6 +24,10 @@ const HELD_BYTES_MAX: usize = 256 * 1024;
 /// A write of at least this size goes out without being copied here first.
 const BYPASS_BYTES: usize = 8 * 1024;
 
+/// What is read at once of a peer that sends frames of a few requests, and of one that uploads.
+const READ_BYTES: usize = 2 * 1024;
+const READ_BYTES_MAX: usize = 64 * 1024;
+
 /// What one stream offers to send at once.
 const PIECE_BYTES: usize = 64 * 1024;
 
@@ -43,12 +47,20 @@ struct Inner {
     pos: usize,
     /// Bytes that h2 handed over, ever.
     accepted: u64,
+    /// What is read at once: little, until a peer sends much.
+    read_part: usize,
 }
 
 impl Gathering {
     pub(crate) fn new(transport: Transport, ahead: &[u8]) -> Self {
-        let inner =
-            Inner { transport, ahead: ahead.to_vec(), out: Vec::new(), pos: 0, accepted: 0 };
+        let inner = Inner {
+            transport,
+            ahead: ahead.to_vec(),
+            out: Vec::new(),
+            pos: 0,
+            accepted: 0,
+            read_part: READ_BYTES,
+        };
         Self(Rc::new(RefCell::new(inner)))
     }
 
@@ -127,8 +139,11 @@ impl AsyncRead for Gathering {
             inner.ahead.drain(..n);
             return Poll::Ready(Ok(()));
         }
-        let read = ready!(inner.transport.poll_read(cx, buf.initialize_unfilled()))?;
+        // What is read into must be zeroed before: only as much as is likely to come.
+        let part = inner.read_part.min(buf.remaining());
+        let read = ready!(inner.transport.poll_read(cx, buf.initialize_unfilled_to(part)))?;
         buf.advance(read);
+        inner.read_part = if read == part { READ_BYTES_MAX } else { READ_BYTES };
         Poll::Ready(Ok(()))
     }
 }
