@@ -137,7 +137,7 @@ impl Proxy {
     /// What is served now.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.publisher.published.load()
+        self.publisher.published.served()
     }
 
     /// Frees snapshots that nobody holds any more; answers how many are still held.

@@ -38,7 +38,8 @@ pub enum Phase {
 #[derive(Debug)]
 pub(crate) struct Published {
     current: ArcSwap<Snapshot>,
-    /// Counts swaps: a worker compares this, and loads the pointer only when it changed.
+    /// Goes up before a swap and after it: a worker compares this, and loads the pointer only when
+    /// it changed. Odd while a swap is under way.
     version: AtomicU64,
     phase: AtomicU8,
     /// Open client connections over all workers.
@@ -59,6 +60,19 @@ impl Published {
 
     pub(crate) fn load(&self) -> Arc<Snapshot> {
         self.current.load_full()
+    }
+
+    /// The snapshot that every request gets from now on: while a swap is under way some workers
+    /// have not heard of it, and whoever is told of a new one may rely on it.
+    pub(crate) fn served(&self) -> Arc<Snapshot> {
+        loop {
+            let before = self.version();
+            let snapshot = self.load();
+            if before.is_multiple_of(2) && self.version() == before {
+                return snapshot;
+            }
+            std::thread::yield_now();
+        }
     }
 
     pub(crate) fn version(&self) -> u64 {
@@ -84,8 +98,9 @@ impl Published {
     }
 
     fn swap(&self, snapshot: Snapshot) -> Arc<Snapshot> {
+        self.version.fetch_add(1, Ordering::AcqRel);
         let old = self.current.swap(Arc::new(snapshot));
-        self.version.fetch_add(1, Ordering::Release);
+        self.version.fetch_add(1, Ordering::AcqRel);
         old
     }
 }
