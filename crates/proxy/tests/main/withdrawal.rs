@@ -295,8 +295,8 @@ fn certificate(model: &mut Model, material: &mut KeyMaterial, name: &str) {
     material.insert(id, Arc::new(pair));
 }
 
-#[test]
-fn connections_whose_certificate_was_withdrawn_serve_no_other_request() {
+/// An endpoint that says when it is asked for `/slow`, and answers that when it is told to.
+fn held_up() -> (Endpoint, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let (asked, was_asked) = mpsc::channel();
     let (answer, may_answer) = mpsc::channel::<()>();
     let may_answer = std::sync::Mutex::new(may_answer);
@@ -309,6 +309,12 @@ fn connections_whose_certificate_was_withdrawn_serve_no_other_request() {
             conversation.say(OK);
         }
     });
+    (endpoint, was_asked, answer)
+}
+
+#[test]
+fn connections_whose_certificate_was_withdrawn_serve_no_other_request() {
+    let (endpoint, was_asked, answer) = held_up();
     let world = Plan::to(endpoint.address).start();
     let (mut model, mut material) = (world.model.clone(), KeyMaterial::new());
     certificate(&mut model, &mut material, "gone.test");
@@ -356,18 +362,7 @@ fn connections_of_a_listener_that_went_end_with_their_next_answer() {
 
 #[test]
 fn an_http_2_client_whose_certificate_was_withdrawn_is_told_to_go_away() {
-    let (asked, was_asked) = mpsc::channel();
-    let (answer, may_answer) = mpsc::channel::<()>();
-    let may_answer = std::sync::Mutex::new(may_answer);
-    let endpoint = Endpoint::new(move |conversation| {
-        while let Some((head, _)) = conversation.request() {
-            if head.starts_with("GET /slow") {
-                asked.send(()).unwrap();
-                may_answer.lock().unwrap().recv_timeout(PATIENCE).unwrap();
-            }
-            conversation.say(OK);
-        }
-    });
+    let (endpoint, was_asked, answer) = held_up();
     let world = Plan::to(endpoint.address).start();
     let (mut model, mut material) = (world.model.clone(), KeyMaterial::new());
     certificate(&mut model, &mut material, "a.test");
