@@ -145,6 +145,78 @@ fn nothing_of_a_closed_legacy_ingress_opens() {
     nothing_opens(&legacy(), "/closed", Dialect::Nginx);
 }
 
+/// What an API server refuses or drops although each field has its type.
+fn slips() -> Vec<(&'static str, Value)> {
+    let annotations = || json!({"nginx.ingress.kubernetes.io/auth-url": "https://auth.test"});
+    let mut slips = Vec::new();
+    let mut slip = |name, change: &dyn Fn(&mut Value)| {
+        let mut wrong = closed();
+        change(&mut wrong);
+        slips.push((name, wrong));
+    };
+    slip("annotations beside the metadata", &|o| {
+        o["metadata"]["annotations"] = json!({});
+        o["annotations"] = annotations();
+    });
+    slip("annotations in the spec", &|o| {
+        o["metadata"]["annotations"] = json!({});
+        o["spec"]["annotations"] = annotations();
+    });
+    slip("annotations in a rule", &|o| {
+        o["metadata"]["annotations"] = json!({});
+        o["spec"]["rules"][0]["metadata"] = json!({"annotations": annotations()});
+    });
+    slip("annotations by another name", &|o| {
+        o["metadata"]["annotations"] = json!({});
+        o["metadata"]["annotation"] = annotations();
+    });
+    slip("an annotation behind a space", &|o| {
+        o["metadata"]["annotations"] = json!({" nginx.ingress.kubernetes.io/auth-url": "x"});
+    });
+    slip("a version that was never", &|o| o["apiVersion"] = json!("networking.k8s.io/v1beta2"));
+    slip("a group that has none", &|o| o["apiVersion"] = json!("v1"));
+    slip("a kind in small letters", &|o| o["kind"] = json!("ingress"));
+    let hosts = ["*", "\"a.test\"", "//a.test", "a.test|b.test", "(b.test|a.test)", "me@a.test"];
+    for host in hosts {
+        slip(host, &|o| o["spec"]["rules"][0]["host"] = json!(host));
+    }
+    let paths = [
+        " /closed",
+        "a.test/closed",
+        "https://a.test/closed",
+        "^~ /closed",
+        "~* ^/closed",
+        "\\closed",
+    ];
+    for path in paths {
+        slip(path, &|o| o["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(path));
+    }
+    slips
+}
+
+#[test]
+fn a_slip_of_the_pen_opens_nothing() {
+    for (name, wrong) in slips() {
+        // A lone `*` is every host that nobody names.
+        let host = if name == "*" { "nobody.test" } else { "a.test" };
+        for dialect in [Dialect::Kubernetes, Dialect::Nginx] {
+            let text = format!("{BROAD}{wrong}");
+            let translation = translated(&text, dialect).expect("it is readable");
+            assert!(!is_open(&translation.model, host, "/closed"), "{name} ({dialect:?})");
+            assert!(is_open(&translation.model, host, "/else"), "{name} ({dialect:?})");
+        }
+    }
+}
+
+#[test]
+fn an_ingress_of_another_product_is_left_alone() {
+    let mut other = closed();
+    other["apiVersion"] = json!("config.openshift.io/v1");
+    let text = format!("{BROAD}{other}");
+    let translation = translated(&text, Dialect::Kubernetes).expect("it is readable");
+    assert!(is_open(&translation.model, "a.test", "/closed"));
+}
+
 const CLASSES: &str = r#"
 {"apiVersion": "networking.k8s.io/v1", "kind": "IngressClass", "metadata": {"name": "second"},
  "spec": {"controller": "portcullis.io/ingress-controller"}}

@@ -120,7 +120,7 @@ impl Reader<'_> {
             let name = key.strip_prefix(NGINX_PREFIX).or_else(|| key.strip_prefix(OWN_PREFIX));
             let value = Value { key: key.clone(), text: value::normalise(text) };
             let Some(name) = name else {
-                // An API server lets capital letters through, and nobody reads such a name.
+                // Nobody reads such a name, and an API server lets capital letters through.
                 if let Some(name) = without_prefix_of_any_case(key) {
                     let reason = self.check_unknown(name, &value);
                     closed = closed.or(reason);
@@ -238,13 +238,25 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a key has one of our two prefixes, in small or capital letters.
+/// Whether a key has one of our two prefixes, in small or capital letters, or behind a space.
 pub(crate) fn is_ours(key: &str) -> bool {
     without_prefix_of_any_case(key).is_some()
 }
 
-/// The name behind one of our two prefixes, written with capital letters.
+/// Whether annotations of ours stand anywhere in a value.
+pub(crate) fn holds_annotations(value: &serde_json::Value) -> bool {
+    match value {
+        serde_json::Value::Object(map) => {
+            map.iter().any(|(key, value)| is_ours(key) || holds_annotations(value))
+        }
+        serde_json::Value::Array(list) => list.iter().any(holds_annotations),
+        _ => false,
+    }
+}
+
+/// The name behind one of our two prefixes, written with capital letters or between spaces.
 fn without_prefix_of_any_case(key: &str) -> Option<&str> {
+    let key = key.trim();
     [NGINX_PREFIX, OWN_PREFIX].into_iter().find_map(|prefix| {
         let (start, name) = key.split_at_checked(prefix.len())?;
         start.eq_ignore_ascii_case(prefix).then_some(name)

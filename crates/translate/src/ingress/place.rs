@@ -33,6 +33,20 @@ pub(super) fn decoded_canonical(path: &str) -> Option<String> {
     Some(unreserved(&decoded))
 }
 
+/// The path that a text means which does not begin with one: behind a space, a host, or what only a
+/// configuration of nginx has there. `None` for a path, and for one that lacks its slash alone.
+pub(super) fn meant(text: &str) -> Option<String> {
+    if text.starts_with('/') {
+        return None;
+    }
+    let text = text.trim().replace('\\', "/");
+    let behind = text.split_once("://").map_or(&*text, |(_, behind)| behind);
+    let (first, _) = behind.split_once('/')?;
+    let is_segment = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+    let is_path = !first.is_empty() && first.bytes().all(is_segment);
+    (!is_path).then(|| resolved(&behind[first.len()..], true))
+}
+
 /// A pattern with its slashes merged; dots are no segments in it.
 pub(super) fn with_slashes_merged(pattern: &str) -> String {
     let mut merged = String::with_capacity(pattern.len());
@@ -109,6 +123,24 @@ fn encode(out: &mut String, octet: u8) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_is_seen_behind_what_does_not_belong_to_it() {
+        for text in [
+            " /admin",
+            "shop.test/admin",
+            "https://shop.test/admin",
+            "^~ /admin",
+            "~* ^/admin",
+            "\\admin",
+            "shop.test//admin",
+        ] {
+            assert_eq!(meant(text).as_deref(), Some("/admin"), "{text}");
+        }
+        for text in ["/admin", "admin", "admin/x", "", "shop.test"] {
+            assert_eq!(meant(text), None, "{text}");
+        }
+    }
 
     #[test]
     fn a_literal_path_takes_the_form_of_requests() {

@@ -131,8 +131,11 @@ impl Walk<'_> {
             let has_place = self.read_pattern(&mut rule, &path_scope);
             if has_place && !rules.iter().any(|known| known.is_regex && rule.is_regex) {
                 let also = self.other_place(&rule, path_problem.is_some());
+                let meant = path_problem.and_then(|_| place::meant(written.path.as_deref()?));
+                let meant = meant.map(|path| PathRule { path: path.into(), ..rule.clone() });
                 rules.push(rule);
                 rules.extend(also);
+                rules.extend(meant);
             }
         }
         rules

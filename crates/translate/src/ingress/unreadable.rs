@@ -6,12 +6,13 @@ use model::{Action, ClosedReason, Code, Effect, Hostname};
 use serde_json::Value;
 
 use super::{PathRule, PathType, Walk};
-use crate::annotation::is_ours;
+use crate::annotation::{holds_annotations, is_ours};
 use crate::as_read::{AsRead, Unreadable};
 use crate::scope::Scope;
 
-/// Reports what cannot be read outside of the spec. Where annotations are among it, nobody can say
-/// what they were to restrict: then there is a reason to close all routes.
+/// Reports what cannot be read outside of the spec, and annotations that stand where none belong.
+/// Nobody can say what annotations among it were to restrict: then there is a reason to close all
+/// routes.
 pub(super) fn metadata(
     ingress: &AsRead<Ingress>,
     class_closed: Option<&ClosedReason>,
@@ -20,14 +21,16 @@ pub(super) fn metadata(
     let mut closed = None;
     for taken in ingress.unreadable() {
         let field = &*taken.field.0;
+        let is_misplaced = holds_annotations(&taken.value);
+        let is_told = field.starts_with("spec") && !is_misplaced;
         // What hides the class has been told.
-        if field.starts_with("spec") || class_closed.is_some_and(|class| *class.field == *field) {
+        if is_told || class_closed.is_some_and(|class| *class.field == *field) {
             continue;
         }
         let scope = root.at(field);
         let restricts = match field.strip_prefix("metadata.annotations") {
             Some(key) => key.is_empty() || is_ours(key.trim_start_matches(['[', '"'])),
-            None => field == "metadata",
+            None => is_misplaced || matches!(field, "metadata" | "apiVersion" | "kind"),
         };
         if !restricts {
             scope.report(Code::InvalidObject, Effect::FieldIgnored, &*taken.problem);
@@ -154,11 +157,16 @@ impl Walk<'_> {
     }
 }
 
-/// The hosts that a text means which is none itself: with a scheme, a port or a path, or several.
+/// The hosts that a text means which is none itself: with a scheme, a port or a path, or several;
+/// every host that nobody names for a lone `*`.
 pub(super) fn hosts_meant(text: &str) -> Vec<Hostname> {
+    if text.trim() == "*" {
+        return vec![Hostname::Any];
+    }
     let mut names = Vec::new();
-    for word in text.split([',', ';', ' ', '\t', '\n']) {
-        let authority = word.split_once("://").map_or(word, |(_, behind)| behind);
+    for word in text.split([',', ';', '|', '(', ')', '"', '\'', ' ', '\t', '\n']) {
+        let authority = word.split_once("//").map_or(word, |(_, behind)| behind);
+        let authority = authority.split_once('@').map_or(authority, |(_, behind)| behind);
         let host = authority.split([':', '/', '?', '#']).next().unwrap_or_default();
         hostnames_in(&Value::String(host.to_owned()), &mut names);
     }
@@ -192,6 +200,10 @@ mod tests {
         assert_eq!(meant("https://Shop.test/cart"), "shop.test");
         assert_eq!(meant(" *.shop.test"), "*.shop.test");
         assert_eq!(meant("a.test, b.test"), "a.test b.test");
+        assert_eq!(meant("a.test|(b.test)"), "a.test b.test");
+        assert_eq!(meant("\"shop.test\""), "shop.test");
+        assert_eq!(meant("//me@shop.test/"), "shop.test");
+        assert_eq!(meant("*"), "*");
         for none in ["10.0.0.1", "f*.shop.test", "*.*.shop.test", "[::1]:80", ":80", "/x"] {
             assert_eq!(meant(none), "", "{none}");
         }

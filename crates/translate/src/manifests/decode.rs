@@ -15,6 +15,7 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::{legacy, salvage};
+use crate::annotation::holds_annotations;
 use crate::as_read::{AsRead, Unreadable};
 use crate::objects::{Object, ObjectKind};
 
@@ -37,11 +38,16 @@ pub(super) struct Decoded {
 
 /// Decodes the object of an API version and kind.
 pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value>) -> Decoded {
-    let Some((read_kind, is_legacy)) = known_kind(api_version, kind) else {
-        return unknown_kind(api_version, kind);
-    };
     let mut notes = Vec::new();
     let mut taken = Vec::new();
+    let (read_kind, is_legacy) = match known_kind(api_version, kind) {
+        Some(known) => known,
+        None if is_meant_as_ingress(api_version, kind) => {
+            taken.push(take_type(api_version, kind, &mut value));
+            (ObjectKind::Ingress, false)
+        }
+        None => return unknown_kind(api_version, kind),
+    };
     let identity = match identity(&value) {
         Ok(identity) => identity,
         Err((identity, note)) if may_restrict(read_kind) => {
@@ -112,6 +118,29 @@ fn known_kind(api_version: &str, kind: &str) -> Option<(ObjectKind, bool)> {
         ("v1", "Namespace") => Some((ObjectKind::Namespace, false)),
         ("discovery.k8s.io/v1", "EndpointSlice") => Some((ObjectKind::EndpointSlice, false)),
         _ => None,
+    }
+}
+
+/// Whether it can only have been meant as an Ingress: no group of Kubernetes itself, whose names
+/// have no dot, has another.
+fn is_meant_as_ingress(api_version: &str, kind: &str) -> bool {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    kind.eq_ignore_ascii_case("Ingress") && (group == "networking.k8s.io" || !group.contains('.'))
+}
+
+/// Takes out the type of an Ingress that no API server knows, so that the rest can be read.
+fn take_type(api_version: &str, kind: &str, value: &mut Map<String, Value>) -> Unreadable {
+    let (field, is, right) = if kind == "Ingress" {
+        ("apiVersion", api_version, "networking.k8s.io/v1")
+    } else {
+        ("kind", kind, "Ingress")
+    };
+    value.insert("apiVersion".to_owned(), json!("networking.k8s.io/v1"));
+    value.insert("kind".to_owned(), json!("Ingress"));
+    Unreadable {
+        field: FieldPath(field.into()),
+        value: json!(is),
+        problem: format!("no Ingress has the {field} `{is}`, but `{right}`"),
     }
 }
 
@@ -302,7 +331,18 @@ impl Reading<'_> {
             }));
         }
         if let Ok(known) = serde_json::to_value(&object) {
-            note_unknown(&value, &known, &mut String::new(), self.notes);
+            let Self { kind, taken, notes } = self;
+            note_unknown(&value, &known, &mut String::new(), &mut |field, value| {
+                if *kind == ObjectKind::Ingress && holds_annotations(value) {
+                    taken.push(Unreadable {
+                        field: FieldPath(field.into()),
+                        value: value.clone(),
+                        problem: format!("`{field}` is not known, and holds annotations"),
+                    });
+                } else {
+                    notes.push(unknown_field(field));
+                }
+            });
         }
         Some(AsRead::new(object, std::mem::take(&mut self.taken)))
     }
@@ -322,16 +362,21 @@ fn effect_of(kind: ObjectKind, field: &str) -> Effect {
 }
 
 /// Holds what was written against what was understood.
-fn note_unknown(written: &Value, known: &Value, path: &mut String, notes: &mut Vec<Note>) {
+fn note_unknown(
+    written: &Value,
+    known: &Value,
+    path: &mut String,
+    note: &mut impl FnMut(&str, &Value),
+) {
     let length = path.len();
     match (written, known) {
         (Value::Object(written), Value::Object(known)) => {
             for (key, value) in written {
                 push_key(path, key);
                 match known.get(key) {
-                    Some(known) => note_unknown(value, known, path, notes),
+                    Some(known) => note_unknown(value, known, path, note),
                     None if value.is_null() => {}
-                    None => notes.push(unknown_field(path)),
+                    None => note(path, value),
                 }
                 path.truncate(length);
             }
@@ -339,7 +384,7 @@ fn note_unknown(written: &Value, known: &Value, path: &mut String, notes: &mut V
         (Value::Array(written), Value::Array(known)) => {
             for (index, (written, known)) in written.iter().zip(known).enumerate() {
                 push_index(path, index);
-                note_unknown(written, known, path, notes);
+                note_unknown(written, known, path, note);
                 path.truncate(length);
             }
         }
