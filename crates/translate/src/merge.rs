@@ -14,7 +14,7 @@ use model::{
     Provenance, Related, Route, RoutePolicy, Sealed, VirtualHost,
 };
 
-use crate::ingress::{Fragment, HostRules, PathRule, PathType};
+use crate::ingress::{Fragment, HostRules, PathRule, PathType, canonical};
 use crate::memo::{Ingredients, Leaves, Memo};
 use crate::nginx;
 use crate::scope::Reports;
@@ -171,7 +171,11 @@ impl<'f> HostDraft<'f> {
                 PathType::Prefix => PathKind::Prefix,
                 PathType::ImplementationSpecific => PathKind::ImplementationSpecific,
             };
-            chosen.add(PathMatch::new(kind, claim.rule.path.clone()), claim);
+            // Those of the other dialect are in its form, in which no request is compared here.
+            let is_literal = kind != PathKind::Regex;
+            let path = Some(&*claim.rule.path).filter(|_| is_literal).and_then(canonical);
+            let path = path.map_or_else(|| claim.rule.path.clone(), Into::into);
+            chosen.add(PathMatch::new(kind, path), claim);
         }
         let mut routes = chosen.routes;
         let root = routes
@@ -313,6 +317,10 @@ impl<'c, 'f> Chosen<'c, 'f> {
     /// Takes a claim in, unless an older one has its path; then the loser is told who won.
     pub(crate) fn add(&mut self, path: PathMatch, claim: Claim<'f>) {
         if let Some(winner) = self.winners.get(&path) {
+            // One path in two forms.
+            if winner.rule.provenance == claim.rule.provenance {
+                return;
+            }
             let message =
                 format!("{path} of {} is claimed by {} already", self.host, winner.fragment.object);
             self.reports.push(conflict(

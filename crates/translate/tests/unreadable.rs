@@ -4,7 +4,7 @@
 //! Ingress stands beside it: a request for the closed path must never get there, but for the few
 //! fields without which nobody can tell which requests were meant, and then the report says so.
 
-use model::{Action, Effect, Hostname, Model};
+use model::{Action, Code, Effect, Hostname, Model};
 use serde_json::{Value, json};
 use translate::{Dialect, Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
 
@@ -205,6 +205,29 @@ fn a_slip_of_the_pen_opens_nothing() {
             assert!(!is_open(&translation.model, host, "/closed"), "{name} ({dialect:?})");
             assert!(is_open(&translation.model, host, "/else"), "{name} ({dialect:?})");
         }
+    }
+}
+
+#[test]
+fn a_closed_path_takes_the_form_of_its_host() {
+    let broad = BROAD.replacen(
+        "z-broad\"",
+        "z-broad\", \"creationTimestamp\": \"2020-01-01T00:00:00Z\"",
+        1,
+    );
+    for (written, asked) in [("/a b", "/a%20b"), ("/\u{e9}", "/%C3%A9"), ("/%c3%a9", "/%C3%A9")] {
+        let mut nginx = closed();
+        nginx["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(written);
+        let parsed = manifests::parse("all.json", &format!("{broad}{nginx}"));
+        let mut store = ObjectStore::new();
+        for object in &parsed.objects {
+            store.apply(ObjectEvent::Applied(object.object.clone()));
+        }
+        let translation = translate::translate(&store, &Settings::standalone(), &mut Memo::new());
+        assert!(!is_open(&translation.model, "a.test", asked), "{written}");
+        assert!(is_open(&translation.model, "a.test", "/else"));
+        let is_told = |code| translation.report.diagnostics().iter().any(|one| one.code == code);
+        assert!(!is_told(Code::RouteConflict), "{written} is in its own way");
     }
 }
 

@@ -25,6 +25,7 @@ use crate::scope::{Reports, Scope};
 use crate::service::{self, UpstreamPlan, Wanted, WantedPort};
 use crate::settings::{Dialect, Settings};
 
+pub(crate) use place::canonical;
 pub(crate) use tls::{CertificateClaim, TlsEntry, certificate};
 
 /// What one Ingress says.

@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 /// A literal path in the canonical form: dot segments resolved, unreserved octets decoded, hex
 /// digits in upper case, what no request line may carry encoded. `None` where it is that already.
-pub(super) fn canonical(path: &str) -> Option<String> {
+pub(crate) fn canonical(path: &str) -> Option<String> {
     let canonical = resolved(&unreserved(path), false);
     (canonical != path).then_some(canonical)
 }
