@@ -17,6 +17,7 @@ use model::{
 use crate::ingress::{Fragment, HostRules, PathRule, PathType, canonical};
 use crate::memo::{Ingredients, Leaves, Memo};
 use crate::nginx;
+use crate::pattern::matches_everything;
 use crate::scope::Reports;
 use crate::settings::Dialect;
 use crate::tls::HttpsHosts;
@@ -162,6 +163,14 @@ impl<'f> HostDraft<'f> {
         unreadable.chain(all().filter(|claim| !claim.rule.takes_rest))
     }
 
+    /// What has the place of a claim before it: where the claim is `/` by the name of a pattern,
+    /// the first whose path cannot be read.
+    pub(crate) fn takes_place_of(&self, claim: Claim<'f>) -> Option<Claim<'f>> {
+        let is_everything = claim.rule.is_regex && matches_everything(&claim.rule.path);
+        let first = is_everything.then(|| self.claims().next()).flatten()?;
+        first.rule.takes_rest.then_some(first)
+    }
+
     fn kubernetes_routes(&self, reports: &Reports) -> Vec<Route> {
         let mut chosen = Chosen::new(self, reports);
         for claim in self.claims() {
@@ -175,7 +184,11 @@ impl<'f> HostDraft<'f> {
             let is_literal = kind != PathKind::Regex;
             let path = Some(&*claim.rule.path).filter(|_| is_literal).and_then(canonical);
             let path = path.map_or_else(|| claim.rule.path.clone(), Into::into);
-            chosen.add(PathMatch::new(kind, path), claim);
+            let path = PathMatch::new(kind, path);
+            if let Some(first) = self.takes_place_of(claim) {
+                chosen.add(path.clone(), first);
+            }
+            chosen.add(path, claim);
         }
         let mut routes = chosen.routes;
         let root = routes

@@ -132,7 +132,11 @@ fn ordered_routes(
         if !claim.rule.is_regex && !is_root(*claim) {
             report_scope(*claim, host, reports);
         }
-        chosen.add(PathMatch::new(PathKind::RegexIgnoreCase, pattern), *claim);
+        let path = PathMatch::new(PathKind::RegexIgnoreCase, pattern);
+        if let Some(first) = host.takes_place_of(*claim) {
+            chosen.add(path.clone(), first);
+        }
+        chosen.add(path, *claim);
     }
     let mut routes = chosen.routes;
     routes.extend(automatic_root(host, has_root, PathKind::RegexIgnoreCase, reports));

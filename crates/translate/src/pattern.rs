@@ -99,6 +99,12 @@ pub(crate) fn literal_elements(pattern: &str) -> &str {
     }
 }
 
+/// Whether a pattern is `/` by another name, in the forms in which one is written.
+pub(crate) fn matches_everything(pattern: &str) -> bool {
+    let bare = pattern.chars().filter(|c| !"()^$?".contains(*c));
+    matches!(&*bare.collect::<String>(), "/" | "/.*" | "/.+")
+}
+
 /// The text that begins everything a pattern matches: finer than [`literal_elements`], and may end
 /// in the middle of an element.
 pub(crate) fn literal_prefix(pattern: &str) -> &str {

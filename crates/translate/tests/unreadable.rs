@@ -232,6 +232,38 @@ fn a_closed_path_takes_the_form_of_its_host() {
 }
 
 #[test]
+fn what_takes_the_rest_comes_before_patterns_of_everything() {
+    let pattern = r#""annotations": {"nginx.ingress.kubernetes.io/use-regex": "true"}"#;
+    for everything in ["/.*", "/(.*)", "/()(.*)", "/?(.*)"] {
+        let broad = BROAD.replacen("\"z-broad\"", &format!("\"a-broad\", {pattern}"), 1).replace(
+            r#""/", "pathType": "Prefix""#,
+            &format!(r#""{everything}", "pathType": "ImplementationSpecific""#),
+        );
+        let mut of_no_path = closed();
+        of_no_path["spec"]["rules"][0]["http"]["paths"][0]["path"] = json!(["/closed"]);
+        let mut of_no_pattern = closed();
+        let use_regex = "nginx.ingress.kubernetes.io/use-regex";
+        of_no_pattern["metadata"]["annotations"][use_regex] = json!("true");
+        let path = &mut of_no_pattern["spec"]["rules"][0]["http"]["paths"][0];
+        path["path"] = json!("/(?=closed)");
+        path["pathType"] = json!("ImplementationSpecific");
+        for closed in [of_no_path, of_no_pattern] {
+            for dialect in [Dialect::Kubernetes, Dialect::Nginx] {
+                let text = format!("{broad}{closed}");
+                let translation = translated(&text, dialect).expect("it is readable");
+                let host = &translation.model.hosts[&Hostname::Exact("a.test".into())];
+                let first = host.routes.first().expect("there are two");
+                assert!(first.policy.closed.is_some(), "{everything} ({dialect:?}): {first:?}");
+                let open = host.routes.iter().position(|route| {
+                    *route.path.value == *everything && route.policy.closed.is_none()
+                });
+                assert_eq!(open, None, "{everything} ({dialect:?})");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_ingress_of_another_product_is_left_alone() {
     let mut other = closed();
     other["apiVersion"] = json!("config.openshift.io/v1");

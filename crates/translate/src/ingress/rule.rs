@@ -248,7 +248,7 @@ impl Walk<'_> {
             (text.into(), true)
         } else if rule.closed.is_some() {
             // Nobody can say what it was to close: so it closes what no other route names, and is
-            // tried before a `/`.
+            // tried before a `/`, however that is written.
             ("/.*".into(), true)
         } else {
             (elements.into(), false)
@@ -264,12 +264,12 @@ impl Walk<'_> {
         scope.report_with(code, effect, format!("{message}; {consequence}"), help, Vec::new());
         *rule = PathRule {
             path_type: PathType::ImplementationSpecific,
-            path: literal,
             is_regex,
             rewrite: None,
             action: Action::unavailable(code.id()),
+            takes_rest: is_regex && *literal == *"/.*",
+            path: literal,
             closed: rule.closed.take(),
-            takes_rest: false,
             provenance: rule.provenance.clone(),
         };
         has_place
