@@ -207,8 +207,9 @@ fn a_connection_kept_alive_is_ended_by_its_next_answer() {
     let endpoint = Endpoint::new(move |conversation| {
         while let Some((head, _)) = conversation.request() {
             if head.starts_with("GET /gone/slow") {
-                asked.send(()).unwrap();
-                may_answer.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                asked.send(()).expect("the test waits for it");
+                let may_answer = may_answer.lock().expect("nobody panics with it");
+                may_answer.recv_timeout(PATIENCE).expect("the test says so");
             }
             conversation.say(OK);
         }
@@ -303,8 +304,9 @@ fn held_up() -> (Endpoint, mpsc::Receiver<()>, mpsc::Sender<()>) {
     let endpoint = Endpoint::new(move |conversation| {
         while let Some((head, _)) = conversation.request() {
             if head.starts_with("GET /slow") {
-                asked.send(()).unwrap();
-                may_answer.lock().unwrap().recv_timeout(PATIENCE).unwrap();
+                asked.send(()).expect("the test waits for it");
+                let may_answer = may_answer.lock().expect("nobody panics with it");
+                may_answer.recv_timeout(PATIENCE).expect("the test says so");
             }
             conversation.say(OK);
         }
