@@ -2,8 +2,7 @@
 //!
 //! An ordinary host compares literally, exact before longest prefix, and answers 301 where only the
 //! slash at the end is missing. One path that is a pattern turns the whole host into an ordered
-//! list
-//! of patterns, compared without regard to case and anchored at the start alone.
+//! list of patterns, compared without regard to case and anchored at the start alone.
 
 use std::cmp::Reverse;
 
