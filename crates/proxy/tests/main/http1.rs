@@ -26,6 +26,26 @@ fn a_client_that_ends_its_direction_is_still_answered() {
 }
 
 #[test]
+fn requests_that_came_before_the_end_of_a_direction_are_all_answered() {
+    let endpoint = Endpoint::new(|conversation| {
+        while conversation.request().is_some() {
+            std::thread::sleep(Duration::from_millis(150));
+            conversation.say(OK);
+        }
+    });
+    let world = Plan::to(endpoint.address).start();
+    let mut client = connect(world.http);
+    client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n".repeat(3));
+    client.half_close();
+    for is_last in [false, false, true] {
+        let response = client.response("GET").unwrap();
+        assert_eq!((response.status, &*response.body), (200, &b"ok"[..]));
+        assert_eq!(response.has("connection: close"), is_last, "{}", response.head);
+    }
+    assert!(client.is_ended());
+}
+
+#[test]
 fn requests_behind_a_body_are_answered_in_their_order() {
     let endpoint = Endpoint::new(|conversation| {
         while let Some((head, body)) = conversation.request() {

@@ -128,11 +128,11 @@ impl<'c> Stream<'c> {
         if !self.body.ended() && !self.skip_buffered() {
             return After::Linger;
         }
-        match (self.keep_alive, self.connection.read_closed) {
-            (true, false) => After::Next,
+        match self.keep_alive {
+            true if !self.is_last() => After::Next,
             // We end what the client did not: its next request may be under way, and a close with
             // bytes unread would throw the answer away.
-            (false, false) if self.work.head.keep_alive => After::Linger,
+            false if !self.connection.read_closed && self.work.head.keep_alive => After::Linger,
             _ => After::Close,
         }
     }
@@ -221,9 +221,13 @@ impl<'c> Stream<'c> {
 
     /// Ends politely from now on, where the process or a withdrawal asks for it.
     fn decide_keep_alive(&mut self, worker: &Worker) {
-        self.keep_alive &= worker.phase() < Phase::Draining
-            && !self.watch.is_leaving()
-            && !self.connection.read_closed;
+        self.keep_alive &=
+            worker.phase() < Phase::Draining && !self.watch.is_leaving() && !self.is_last();
+    }
+
+    /// The client has ended its direction, and nothing that it sent before is left to answer.
+    fn is_last(&self) -> bool {
+        self.connection.read_closed && self.work.input.is_drained()
     }
 
     pub(crate) fn begin(
