@@ -52,6 +52,9 @@ impl std::error::Error for LogError {}
 /// # Errors
 /// When `level` cannot be read, or a log was set up before.
 pub fn init(format: Format, level: &str, color: bool) -> Result<(), LogError> {
+    // What clients do to a connection is the HTTP/2 library's to say only where it is asked:
+    // otherwise they could write lines at will.
+    let level = if level.contains("h2") { level.to_owned() } else { format!("{level},h2=error") };
     let filter = EnvFilter::try_new(level).map_err(|error| LogError::Level(error.to_string()))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -121,7 +121,7 @@ impl Reader<'_> {
             let value = Value { key: key.clone(), text: value::normalise(text) };
             let Some(name) = name else {
                 // Nobody reads such a name, and an API server lets capital letters through.
-                if let Some(name) = without_prefix_of_any_case(key) {
+                if let Some(name) = without_written_prefix(key) {
                     let reason = self.check_unknown(name, &value);
                     closed = closed.or(reason);
                 } else {
@@ -213,7 +213,12 @@ impl Reader<'_> {
         } else {
             format!("`{}` is not an annotation of ingress-nginx", value.key)
         };
-        let help = suggest::for_unknown(name);
+        let has_prefix = [NGINX_PREFIX, OWN_PREFIX].iter().any(|p| value.key.starts_with(p));
+        let help = if has_prefix || keys::status(name) == Status::Unknown {
+            suggest::for_unknown(name)
+        } else {
+            Some(format!("did you mean `{NGINX_PREFIX}{name}`?"))
+        };
         if !suggest::means_access_control(name) {
             let effect = Effect::FieldIgnored;
             scope.report_with(Code::UnknownAnnotation, effect, message, help, vec![]);
@@ -238,9 +243,9 @@ impl Reader<'_> {
     }
 }
 
-/// Whether a key has one of our two prefixes, in small or capital letters, or behind a space.
+/// Whether a key has one of our two prefixes, or was meant to have it.
 pub(crate) fn is_ours(key: &str) -> bool {
-    without_prefix_of_any_case(key).is_some()
+    without_written_prefix(key).is_some()
 }
 
 /// Whether annotations of ours stand anywhere in a value.
@@ -254,11 +259,11 @@ pub(crate) fn holds_annotations(value: &serde_json::Value) -> bool {
     }
 }
 
-/// The name behind one of our two prefixes, written with capital letters or between spaces.
-fn without_prefix_of_any_case(key: &str) -> Option<&str> {
-    let key = key.trim();
-    [NGINX_PREFIX, OWN_PREFIX].into_iter().find_map(|prefix| {
-        let (start, name) = key.split_at_checked(prefix.len())?;
-        start.eq_ignore_ascii_case(prefix).then_some(name)
-    })
+/// The name behind one of our two prefixes, written with capital letters, between spaces, or with a
+/// slip of the pen.
+fn without_written_prefix(key: &str) -> Option<&str> {
+    let (domain, name) = key.trim().split_once('/')?;
+    let domain = domain.to_ascii_lowercase();
+    let is_meant = |prefix: &str| suggest::is_slip_of(&domain, prefix.trim_end_matches('/'));
+    [NGINX_PREFIX, OWN_PREFIX].into_iter().any(is_meant).then_some(name)
 }

@@ -39,6 +39,11 @@ pub(super) fn for_unknown(name: &str) -> Option<String> {
     nearest(name).map(|known| format!("did you mean `{known}`?"))
 }
 
+/// Whether a domain in small letters is this one, or at most two edits away from it.
+pub(super) fn is_slip_of(domain: &str, known: &str) -> bool {
+    distance(domain, known) <= 2
+}
+
 /// Words that begin or end the names of access control, known or not.
 const ACCESS_BEGINNINGS: &[&str] = &["auth-", "limit-", "global-rate-limit"];
 const ACCESS_ENDINGS: &[&str] = &["-source-range", "-snippet"];
