@@ -15,7 +15,7 @@ use crate::snapshot::ListenerFacts;
 
 /// Connections that wait to be accepted, per socket. The kernel drops more (and may answer by
 /// SYN cookies); `net.core.somaxconn` caps it.
-const BACKLOG: i32 = 4096;
+pub(crate) const BACKLOG: i32 = 4096;
 
 /// Which addresses are bound.
 #[derive(Debug, Default)]

@@ -15,6 +15,7 @@ use crate::buffer::Input;
 use crate::downstream::client::{ClientFacts, TlsFacts};
 use crate::downstream::{http1, http2};
 use crate::snapshot::ListenerFacts;
+use crate::sockets::BACKLOG;
 use crate::transport::{TlsTransport, Transport};
 use crate::watch::{Registered, ticks};
 use crate::worker::{Counted, Gate, Worker};
@@ -46,9 +47,12 @@ pub(crate) async fn serve(
             () = gate.notify.notified() => break,
         }
     }
-    // The kernel is asked itself: the runtime may not have heard yet of the last to come.
+    // The kernel is asked itself: the runtime may not have heard yet of the last to come. What
+    // waited when the gate closed is no more than the queue holds; those who come after it, however
+    // many, do not keep the worker.
     let Ok(listener) = listener.into_std() else { return };
-    while let Ok((stream, peer)) = listener.accept() {
+    for _ in 0..BACKLOG {
+        let Ok((stream, peer)) = listener.accept() else { return };
         let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         match stream {
             Ok(stream) => admit(&worker, &facts, &gate, stream, peer),
