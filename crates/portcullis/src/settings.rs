@@ -22,7 +22,7 @@ use layer::{Given, Layers, Origin, find, not_one, unreadable};
 use translate::{EndpointOverride, NamedService};
 use value::{
     AccessLog, Auto, Dialect, ExternalNames, Format, HttpPath, LogLevel, NamespacedName, OrOff,
-    RefusedAnnotations, Size, Value,
+    RefusedAnnotations, Secrets, Size, Value,
 };
 
 /// A heading in the help and on the reference page.
@@ -30,6 +30,8 @@ use value::{
 pub enum Group {
     /// What is read.
     Objects,
+    /// What is read from an API server, and told to it.
+    Cluster,
     /// Where traffic comes in.
     Listeners,
     /// The life of the process.
@@ -49,6 +51,7 @@ impl Group {
     pub const fn title(self) -> &'static str {
         match self {
             Self::Objects => "Objects",
+            Self::Cluster => "In a cluster",
             Self::Listeners => "Listeners",
             Self::Process => "Process",
             Self::Logs => "Logs",
@@ -211,6 +214,37 @@ settings! {
         /// Without it, one is generated at start.
         default_tls_secret: one OrOff<NamespacedName> =
             "default-tls-secret" "NAMESPACE/NAME" ["off"];
+    }
+    Cluster {
+        /// Read objects from an API server instead of manifests.
+        /// `auto` does so in a pod, and where --kubeconfig or --context is given, unless manifests
+        /// are named.
+        cluster: one Auto<bool> = "cluster" "BOOL" ["auto"];
+        /// How to reach the API server. `auto` is the service account in a pod, and elsewhere what
+        /// `KUBECONFIG` names, or `~/.kube/config`.
+        kubeconfig: one Auto<String> = "kubeconfig" "FILE" ["auto"];
+        /// The context of the kubeconfig; `auto` is its current one.
+        context: one Auto<String> = "context" "NAME" ["auto"];
+        /// Read the objects of this namespace alone; Roles in it suffice.
+        /// Without it, all namespaces are read.
+        watch_namespace: many String = "watch-namespace" "NAMESPACE" [];
+        /// Read the objects of namespaces with these labels alone.
+        /// Of cluster-wide rights it needs one: to list and watch Namespaces.
+        namespace_selector: one OrOff<String> = "namespace-selector" "SELECTOR" ["off"];
+        /// Which Secrets are read.
+        /// `referenced` reads those that an Ingress or a setting names, one by one;
+        /// `all-tls` reads every Secret of type `kubernetes.io/tls` there is.
+        secrets: one Secrets = "secrets" "WHICH" ["referenced"];
+        /// The name of this pod.
+        /// `auto` is what the environment variable `POD_NAME` says, or the name of the host.
+        pod_name: one Auto<String> = "pod-name" "NAME" ["auto"];
+        /// The namespace of this pod.
+        /// `auto` is what the environment variable `POD_NAMESPACE` says, or that of the service
+        /// account, or `default`.
+        pod_namespace: one Auto<String> = "pod-namespace" "NAMESPACE" ["auto"];
+        /// The name of the node under this pod.
+        /// `auto` is what the environment variable `NODE_NAME` says.
+        node_name: one Auto<String> = "node-name" "NAME" ["auto"];
     }
     Listeners {
         /// Listen for cleartext HTTP/1 and HTTP/2 here; `off` for none.
@@ -413,142 +447,4 @@ impl Settings {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::io::Write as _;
-
-    use super::*;
-
-    fn flags(given: &[(&str, &[&str])]) -> Layers {
-        let mut layers = Layers::default();
-        for (name, texts) in given {
-            let texts = texts.iter().map(|text| (*text).to_owned()).collect();
-            layers.offer(find(name).unwrap(), Given { texts, origin: Origin::Flag });
-        }
-        layers
-    }
-
-    fn variables(given: &[(&str, &str)]) -> Vec<(String, String)> {
-        given.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect()
-    }
-
-    #[test]
-    fn every_default_is_readable() {
-        let settings = Settings::defaults();
-        assert_eq!(Settings::addresses(&settings.http), ["127.0.0.1:8080".parse().unwrap()]);
-        assert_eq!(settings.request_head_timeout, Duration::from_secs(10));
-        assert_eq!(settings.workers, Auto::Auto);
-    }
-
-    #[test]
-    fn flag_beats_environment_beats_file_beats_default() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "connect-timeout: 1s\ndrain-delay: 1s\ndrain-timeout: 1s").unwrap();
-        let settings = Settings::load(
-            flags(&[("connect-timeout", &["3s"])]),
-            file.path().to_str(),
-            variables(&[
-                ("PORTCULLIS_CONNECT_TIMEOUT", "2s"),
-                ("PORTCULLIS_DRAIN_DELAY", "2s"),
-                ("HOME", "/"),
-            ]),
-            &[("drain-timeout", "9s"), ("log-level", "warn")],
-        )
-        .unwrap();
-        assert_eq!(settings.connect_timeout, Duration::from_secs(3));
-        assert_eq!(settings.drain_delay, Duration::from_secs(2));
-        assert_eq!(settings.drain_timeout, Duration::from_secs(1));
-        assert_eq!(settings.log_level, LogLevel::Warn);
-        assert_eq!(settings.response_timeout, Duration::from_mins(1));
-    }
-
-    #[test]
-    fn the_memory_of_a_connection_holds_the_largest_head() {
-        let set = |memory: &str| {
-            let given: &[(&str, &[&str])] =
-                &[("request-head-bytes-max", &["1MiB"]), ("http2-memory-max", &[memory])];
-            Settings::resolve(&flags(given))
-        };
-        assert!(set("4MiB").is_ok());
-        let errors = set("2MiB").unwrap_err();
-        assert_eq!(errors.len(), 1);
-        assert!(errors[0].to_string().contains("--http2-memory-max"), "{}", errors[0]);
-    }
-
-    #[test]
-    fn the_file_may_be_named_by_the_environment() {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        writeln!(file, "workers: 3").unwrap();
-        let path = file.path().to_str().unwrap();
-        let settings =
-            Settings::load(Layers::default(), None, variables(&[("PORTCULLIS_CONFIG", path)]), &[])
-                .unwrap();
-        assert_eq!(settings.workers.set().map(NonZeroUsize::get), Some(3));
-    }
-
-    #[test]
-    fn everything_wrong_is_told_at_once_and_with_its_place() {
-        let errors = Settings::load(
-            flags(&[("access-log", &["jsn"]), ("http", &["localhost"])]),
-            None,
-            variables(&[("PORTCULLIS_WORKERS", "0"), ("PORTCULLIS_HTPS", "off")]),
-            &[],
-        )
-        .unwrap_err();
-        let told: Vec<String> = errors.iter().map(ToString::to_string).collect();
-        assert_eq!(told.len(), 4, "{told:#?}");
-        assert!(told[0].contains("`PORTCULLIS_HTPS`") && told[0].contains("`PORTCULLIS_HTTPS`"));
-        assert!(told[1].starts_with("--http: `localhost` is not an address and port"));
-        assert!(told[2].starts_with("PORTCULLIS_WORKERS: `0` is not a whole number"));
-        assert!(told[3].starts_with("--access-log: `jsn` is not one of off, text, json"));
-        assert!(told[3].ends_with("did you mean `json`?"));
-    }
-
-    #[test]
-    fn off_stands_alone() {
-        let settings = Settings::resolve(&flags(&[("admin", &["off"])])).unwrap();
-        assert_eq!(Settings::addresses(&settings.admin), []);
-        assert!(Settings::resolve(&flags(&[("http", &["off", "127.0.0.1:1"])])).is_err());
-    }
-
-    #[test]
-    fn access_control_cannot_be_ignored() {
-        let ignore = |text: &str| Settings::resolve(&flags(&[("refused-annotations", &[text])]));
-        assert!(ignore("deny").is_ok());
-        assert!(ignore("ignore configuration-snippet server-snippet").is_ok());
-        for (text, why) in [
-            ("ignore configuration-snippet auth-url", "`auth-url` restricts access"),
-            ("ignore auth-snippet", "never ignored: take it off"),
-            ("ignore enable-cors", "is not refused"),
-            ("ignore", "names none"),
-            ("allow", "is neither `deny`"),
-        ] {
-            let errors = ignore(text).unwrap_err();
-            assert!(errors[0].to_string().contains(why), "{}", errors[0]);
-        }
-        let both = flags(&[("refused-annotations", &["deny", "ignore server-snippet"])]);
-        assert!(Settings::resolve(&both).is_err());
-    }
-
-    #[test]
-    fn a_limit_beyond_reason_is_refused() {
-        for (name, text) in [
-            ("request-head-bytes-max", "100"),
-            ("request-fields-max", "257"),
-            ("http2-stream-window", "4GiB"),
-        ] {
-            assert!(Settings::resolve(&flags(&[(name, &[text])])).is_err(), "{name}");
-        }
-    }
-
-    #[test]
-    fn names_are_kebab_case_and_told_once() {
-        let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
-        assert!(names.iter().all(|name| {
-            name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-        }));
-        names.sort_unstable();
-        let count = names.len();
-        names.dedup();
-        assert_eq!(names.len(), count);
-    }
-}
+mod tests;

@@ -64,6 +64,8 @@ impl<T: Clone> OrOff<T> {
 }
 
 impl<T: Value> Value for Auto<T> {
+    const SWITCH: bool = T::SWITCH;
+
     fn parse(text: &str) -> Result<Self, String> {
         if text == "auto" { Ok(Self::Auto) } else { T::parse(text).map(Self::Set) }
     }
@@ -307,6 +309,16 @@ choices! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+choices! {
+    /// Which Secrets are read from an API server.
+    Secrets {
+        /// Those that an Ingress or a setting names, one by one.
+        Referenced = "referenced",
+        /// Every Secret of type `kubernetes.io/tls`, and others as they are named.
+        AllTls = "all-tls",
     }
 }
 
