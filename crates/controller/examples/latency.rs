@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use controller::ControllerSettings;
+use controller::{ControllerSettings, Source};
 use telemetry::{Telemetry, TelemetrySettings};
 use translate::Settings;
 
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let started = Instant::now();
     let controller = controller::start(
         ControllerSettings {
-            paths: vec![folder.path().to_owned()],
+            source: Source::Manifests(vec![folder.path().to_owned()]),
             translation: Settings::standalone(),
             runtime: None,
             name_servers: Vec::new(),

@@ -21,9 +21,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, EndpointTable, Generation, Model, Report};
 use telemetry::{BuildKind, CertificateExpiry, Telemetry};
-use translate::{Memo, ObjectStore, Settings, Translation};
+use translate::{Memo, ObjectStore, References, Settings, Translation};
 
 use crate::changes::{RouteChanges, route_count};
+use crate::cluster::Inflow;
 use crate::latest::Latest;
 use crate::relevance::{self, Relevance};
 use crate::resolve::{self, Known, Names, OwnListeners, Query, Resolved, SystemLookup};
@@ -40,10 +41,17 @@ const REBUILD: Duration = Duration::from_hours(1);
 /// report; more, where a whole build takes more than a twentieth of it.
 const CHECK_QUIET: Duration = Duration::from_secs(1);
 
+/// How long a configuration waits for objects that it names and that were not read before. A change
+/// of a certificate's name must not serve another certificate in between; a server that does not
+/// answer must not hold up everything else.
+const HOLD_MAX: Duration = Duration::from_secs(2);
+
 /// What the compiler is told.
 pub(crate) enum Message {
     /// A source has news.
     Batch(Batch),
+    /// A source has news that wait there.
+    Inflow(Arc<Inflow>),
     /// A name has other addresses.
     Resolved(Query, Resolved),
     /// The operator changed listeners.
@@ -76,11 +84,25 @@ pub(crate) struct Compiler {
     known_names: Known,
     own_listeners: OwnListeners,
     pace: Pace,
+    hold: Hold,
     outside: Outside,
+}
+
+/// Is told what a translation looked at by name; `false` while some of that is still to come from
+/// the source.
+pub(crate) type Want = Box<dyn FnMut(&References) -> bool + Send>;
+
+/// A configuration that is built and not served, because objects that it names are still to come.
+#[derive(Debug, Default)]
+struct Hold {
+    since: Option<Instant>,
+    /// Nothing has come since the last attempt.
+    is_tried: bool,
 }
 
 /// What the compiler speaks to.
 pub(crate) struct Outside {
+    pub(crate) want: Option<Want>,
     pub(crate) publish: Publish,
     pub(crate) report: Tell,
     pub(crate) telemetry: Arc<Telemetry>,
@@ -146,6 +168,7 @@ impl Compiler {
             known_names: Known::new(),
             own_listeners,
             pace: Pace::default(),
+            hold: Hold::default(),
             outside,
         }
     }
@@ -176,6 +199,11 @@ impl Compiler {
     fn take(&mut self, message: Message) -> bool {
         match message {
             Message::Batch(batch) => self.take_batch(batch),
+            Message::Inflow(inflow) => {
+                self.take_batch(inflow.take());
+                // What was waited for may be among it.
+                self.hold.is_tried = false;
+            }
             Message::Resolved(query, resolved) => {
                 self.known_names.insert(query, resolved);
                 self.due = self.due.max(Relevance::Endpoints);
@@ -217,7 +245,13 @@ impl Compiler {
             return None;
         }
         if self.due != Relevance::None {
-            return Some(self.pace.next_build(now));
+            let soonest = self.pace.next_build(now);
+            return match self.hold.since {
+                // Before the first publish it waits as long as it takes.
+                Some(_) if self.hold.is_tried && self.current.is_none() => None,
+                Some(since) if self.hold.is_tried => Some(soonest.max(since + HOLD_MAX)),
+                _ => Some(soonest),
+            };
         }
         if self.is_report_due { Some(now) } else { self.pace.next_check() }
     }
@@ -246,6 +280,9 @@ impl Compiler {
             Ok(translation) => translation,
             Err(panic) => return self.failed(BuildKind::Full, started, &*panic),
         };
+        if self.holds(&translation.references, started) {
+            return self.pace.built(true, started, Instant::now());
+        }
         self.has_failed = false;
         let before = self.current.replace(translation);
         self.ask_names();
@@ -259,6 +296,26 @@ impl Compiler {
             None => self.share(None),
         }
         self.pace.built(true, started, Instant::now());
+    }
+
+    /// Asks the source for what a translation looked at by name; `true` when some of it is still to
+    /// come and is worth waiting for.
+    fn holds(&mut self, references: &References, now: Instant) -> bool {
+        let Some(want) = &mut self.outside.want else { return false };
+        if want(references) {
+            self.hold = Hold::default();
+            return false;
+        }
+        let since = *self.hold.since.get_or_insert(now);
+        if self.current.is_some() && now >= since + HOLD_MAX {
+            tracing::warn!("objects that Ingresses name are still to come: serving without them");
+            // They are told when they come.
+            self.hold = Hold::default();
+            return false;
+        }
+        self.hold.is_tried = true;
+        self.due = Relevance::Full;
+        true
     }
 
     /// Endpoints alone, where that is possible.

@@ -1,8 +1,9 @@
 //! Watch and report: sources to compiler to whoever serves and whoever is told.
 //!
 //! ```text
-//!  directory ─ Batch ─►┐
-//!  resolver ─ answer ─►├─ compiler thread ─ translate ─► publish (the program's) ─► report
+//!  directory ─ Batch ──►┐
+//!  cluster ── Inflow ──►│
+//!  resolver ─ answer ──►├─ compiler thread ─ translate ─► publish (the program's) ─► report
 //!  operator ─ listeners►┘        owns the objects
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! handed over only once everything that was there at the start has been read.
 
 mod changes;
+mod cluster;
 mod compiler;
 mod latest;
 mod load;
@@ -27,11 +29,15 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use model::{Diagnostic, Listener, Report};
 use telemetry::{BuildKind, Telemetry};
-use translate::{Settings, Translation};
+use translate::{References, Settings, Translation};
 
+pub use cluster::{
+    ApiServer, Clients, ClusterSettings, ConnectError, Scope, is_in_pod, pod_namespace,
+};
 pub use load::{Loaded, load};
 
-use compiler::{Compiler, MESSAGES_MAX, Message, Outside};
+use cluster::{Inflow, Watches};
+use compiler::{Compiler, MESSAGES_MAX, Message, Outside, Want};
 use latest::Latest;
 use resolve::{Names, SystemLookup};
 use source::Watching;
@@ -65,11 +71,20 @@ pub type Publish = Box<dyn FnMut(&Translation, Change) -> Vec<Diagnostic> + Send
 /// Is told all diagnostics whenever they may have changed, after what they are about is served.
 pub type Tell = Box<dyn FnMut(&Report) + Send>;
 
+/// Where objects come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// Files, directories, or `-`.
+    Manifests(Vec<PathBuf>),
+    /// An API server.
+    Cluster(ClusterSettings),
+}
+
 /// What [`start`] needs besides functions.
 #[derive(Clone, Debug)]
 pub struct ControllerSettings {
-    /// Files, directories, or `-`.
-    pub paths: Vec<PathBuf>,
+    /// Where objects come from.
+    pub source: Source,
     /// What translation depends on besides objects. Without `now`, the time of each build is taken.
     pub translation: Settings,
     /// Where names are resolved; without it names have no endpoints. Needs I/O and time enabled.
@@ -83,23 +98,48 @@ pub struct ControllerSettings {
 pub struct Controller {
     inbox: Sender<Message>,
     compiler: Option<JoinHandle<()>>,
-    source: Option<Watching>,
+    source: Option<Running>,
     latest: Arc<Latest>,
     settings: Settings,
+}
+
+/// A source that runs, until it is dropped.
+#[derive(Debug)]
+#[expect(dead_code, reason = "held to be dropped")]
+enum Running {
+    Manifests(Watching),
+    Cluster(Arc<Watches>),
 }
 
 /// Starts reading, watching and building.
 ///
 /// # Errors
-/// When a path does not exist, or no thread can be started.
+/// When a path does not exist, no thread can be started, or there is a cluster and no runtime.
 pub fn start(
     settings: ControllerSettings,
     telemetry: Arc<Telemetry>,
     publish: Publish,
     report: Tell,
 ) -> io::Result<Controller> {
-    let directory = Directory::open(&settings.paths)?;
     let (inbox, messages) = bounded(MESSAGES_MAX);
+    // Paths are looked at before anything runs.
+    let source = match settings.source {
+        Source::Manifests(paths) => Reader::Directory(Box::new(Directory::open(&paths)?)),
+        Source::Cluster(cluster) => {
+            let runtime = settings.runtime.clone();
+            let runtime = runtime.ok_or_else(|| io::Error::other("a cluster needs a runtime"))?;
+            let inflow = Inflow::new(inbox.clone());
+            let telemetry = Arc::clone(&telemetry);
+            Reader::Cluster(Arc::new(Watches::start(cluster, inflow, telemetry, runtime)))
+        }
+    };
+    let want = match &source {
+        Reader::Directory(_) => None,
+        Reader::Cluster(watches) => {
+            let watches = Arc::clone(watches);
+            Some(Box::new(move |references: &References| watches.want(references)) as Want)
+        }
+    };
     let names = settings.runtime.map(|runtime| {
         let inbox = inbox.clone();
         let tell: resolve::Tell = Arc::new(move |query, resolved| {
@@ -108,14 +148,19 @@ pub fn start(
         Names::new(runtime, SystemLookup::new(settings.name_servers), tell)
     });
     let latest = Arc::new(Latest::default());
-    let outside = Outside { publish, report, telemetry, latest: Arc::clone(&latest) };
+    let outside = Outside { want, publish, report, telemetry, latest: Arc::clone(&latest) };
     let compiler = Compiler::new(settings.translation.clone(), names, outside);
     let compiler = std::thread::Builder::new()
         .name("compiler".into())
         .spawn(move || compiler.run(&messages))?;
-    let batches = inbox.clone();
-    let source =
-        Watching::start(directory, move |batch| batches.send(Message::Batch(batch)).is_ok())?;
+    let source = match source {
+        Reader::Directory(directory) => {
+            let batches = inbox.clone();
+            let tell = move |batch| batches.send(Message::Batch(batch)).is_ok();
+            Running::Manifests(Watching::start(*directory, tell)?)
+        }
+        Reader::Cluster(watches) => Running::Cluster(watches),
+    };
     Ok(Controller {
         inbox,
         compiler: Some(compiler),
@@ -123,6 +168,12 @@ pub fn start(
         latest,
         settings: settings.translation,
     })
+}
+
+/// A source before anybody listens to it.
+enum Reader {
+    Directory(Box<Directory>),
+    Cluster(Arc<Watches>),
 }
 
 impl Controller {

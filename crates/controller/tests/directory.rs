@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use controller::{Change, Controller, ControllerSettings};
+use controller::{Change, Controller, ControllerSettings, Source};
 use model::{Code, Effect, Model, Report};
 use telemetry::{Telemetry, TelemetrySettings};
 use translate::{Settings, Translation};
@@ -54,7 +54,7 @@ impl Gateway {
         let telemetry = Telemetry::new(TelemetrySettings::new(0));
         let controller = controller::start(
             ControllerSettings {
-                paths: paths(folder.path()),
+                source: Source::Manifests(paths(folder.path())),
                 translation: Settings::standalone(),
                 runtime: None,
                 name_servers: Vec::new(),
@@ -329,7 +329,7 @@ fn stopping_ends_the_threads_and_publishes_no_more() {
 fn a_path_that_does_not_exist_is_an_error() {
     let started = controller::start(
         ControllerSettings {
-            paths: vec!["/nonexistent/manifests".into()],
+            source: Source::Manifests(vec!["/nonexistent/manifests".into()]),
             translation: Settings::standalone(),
             runtime: None,
             name_servers: Vec::new(),

@@ -68,6 +68,7 @@ codes! {
     DuplicateObject "duplicate-object" Error Reference "DuplicateObject" "keep one of the two objects; the first by path and position is used";
     LegacyApiVersion "legacy-api-version" Warning Object "LegacyApiVersion" "write it as networking.k8s.io/v1; API servers since 1.22 refuse this version";
     LegacyFieldName "legacy-field-name" Error Object "LegacyFieldName" "use the v1 field: backend.service.name, backend.service.port, defaultBackend, pathType";
+    ReadForbidden "read-forbidden" Error Reference "ReadForbidden" "give the service account the right to list and watch it; until then what was read last keeps serving";
     UnknownKind "unknown-kind" Info Object "UnknownKind" "nothing; this kind is not read";
 
     // Class

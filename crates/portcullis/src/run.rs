@@ -1,8 +1,8 @@
 //! The gateway: settings in, everything wired, served, drained, stopped.
 //!
 //! ```text
-//! directory ─► controller ─► publish ─► proxy (workers)
-//!                    └─────► report ──► process log, metrics, /snapshot
+//! directory or API server ─► controller ─► publish ─► proxy (workers)
+//!                                  └─────► report ──► process log, metrics, /snapshot
 //! control runtime ─► admin, names
 //! ```
 
@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use controller::{Change, Controller, ControllerSettings};
+use controller::{Change, Controller, ControllerSettings, Source};
 use model::{Diagnostic, ListenerId, ListenerProtocol, Report};
 use proxy::{Phase, Proxy};
 use telemetry::Telemetry;
@@ -38,8 +38,10 @@ use crate::wiring;
 pub enum StartError {
     /// A setting that only the attempt showed to be wrong.
     Settings(SettingsError),
-    /// No manifests were named.
-    NoManifests,
+    /// Nothing says where objects are read.
+    NoSource,
+    /// There is no way to the API server.
+    Cluster(controller::ConnectError),
     /// A path of manifests does not exist, or a thread could not be made.
     Controller(io::Error),
     /// The workers could not be started.
@@ -56,9 +58,14 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Settings(error) => error.fmt(f),
-            Self::NoManifests => f.write_str(
+            Self::NoSource => f.write_str(
                 "no manifests to serve\n  help: name a directory, a file or `-` with --manifests, \
-                 or see `portcullis demo`",
+                 read from an API server with --cluster, or see `portcullis demo`",
+            ),
+            Self::Cluster(error) => write!(
+                f,
+                "{error}\n  help: name a kubeconfig with --kubeconfig, or serve manifests with \
+                 --manifests"
             ),
             Self::Controller(error) => error.fmt(f),
             Self::Proxy(error) => error.fmt(f),
@@ -118,8 +125,8 @@ impl Gateway {
 
     /// Starts everything; the first configuration is still to come.
     fn begin(settings: &Settings) -> Result<Self, StartError> {
-        if settings.manifests.is_empty() {
-            return Err(StartError::NoManifests);
+        if settings.manifests.is_empty() && !wiring::is_cluster(settings) {
+            return Err(StartError::NoSource);
         }
         let mut settings = settings.clone();
         wiring::settle_ports(&mut settings).map_err(StartError::Controller)?;
@@ -250,8 +257,15 @@ fn start_controller(
     shared: &Arc<Shared>,
     control: &Control,
 ) -> Result<Controller, StartError> {
+    let source = if wiring::is_cluster(settings) {
+        let connecting = wiring::api_server(settings);
+        let clients = control.handle().block_on(connecting.connect());
+        Source::Cluster(wiring::cluster(settings, clients.map_err(StartError::Cluster)?))
+    } else {
+        Source::Manifests(settings.manifests.iter().map(PathBuf::from).collect())
+    };
     let controller = ControllerSettings {
-        paths: settings.manifests.iter().map(PathBuf::from).collect(),
+        source,
         translation: wiring::translation(settings),
         runtime: Some(control.handle().clone()),
         name_servers: settings.name_server.clone(),

@@ -196,8 +196,9 @@ settings! {
         /// Endpoints for a Service that no manifest gives any.
         /// `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for all such Services.
         endpoint: many EndpointOverride = "endpoint" "SERVICE=ADDRESS" [];
-        /// Which addresses a Service of type `ExternalName` may lead to.
-        external_name: one ExternalNames = "external-name" "POLICY" ["public"];
+        /// Which addresses a Service of type `ExternalName` may lead to: none (`off`), `public`
+        /// ones, or `any`. `auto` is `public` with manifests and in the nginx dialect, else `off`.
+        external_name: one Auto<ExternalNames> = "external-name" "POLICY" ["auto"];
         /// Ask this name server for the names of `ExternalName` Services, and no other.
         /// Without it, those of `/etc/resolv.conf` are asked.
         name_server: many SocketAddr = "name-server" "ADDRESS" [];
@@ -381,6 +382,15 @@ impl Settings {
             && self.refused_annotations.contains(&RefusedAnnotations::Deny)
         {
             let why = "--refused-annotations: `deny` stands alone, or not at all";
+            errors.push(SettingsError::new(why));
+        }
+        if self.cluster == Auto::Set(true) && !self.manifests.is_empty() {
+            let why = "--cluster: reads from an API server, and --manifests from files: choose one";
+            errors.push(SettingsError::new(why));
+        }
+        if self.namespace_selector != OrOff::Off && !self.watch_namespace.is_empty() {
+            let why = "--namespace-selector: picks namespaces, and --watch-namespace names them: \
+                       choose one";
             errors.push(SettingsError::new(why));
         }
         if self.request_fields_max.get() > 256 {

@@ -3,16 +3,17 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use controller::{ApiServer, Clients, ClusterSettings, Scope};
 use model::{Listener, ListenerProtocol};
 use proxy::{Limits, ProxySettings};
 use telemetry::{LogTarget, TelemetrySettings};
 
 use crate::machine::Cpus;
 use crate::settings::value::{
-    AccessLog, Dialect, ExternalNames, Format, LogLevel, OrOff, RefusedAnnotations, Size,
+    AccessLog, Dialect, ExternalNames, Format, LogLevel, OrOff, RefusedAnnotations, Secrets, Size,
 };
 use crate::settings::{Settings, SettingsError};
 
@@ -75,7 +76,7 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
             Dialect::Nginx => Some(translate::Dialect::Nginx),
         },
         endpoint_overrides: settings.endpoint.clone(),
-        external_name: Some(match settings.external_name {
+        external_name: settings.external_name.set().map(|policy| match policy {
             ExternalNames::Off => translate::ExternalNamePolicy::Off,
             ExternalNames::Public => translate::ExternalNamePolicy::Public,
             ExternalNames::Any => translate::ExternalNamePolicy::Any,
@@ -91,8 +92,53 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
             .cloned()
             .collect(),
         default_certificate: settings.default_tls_secret.at().map(|s| (s.namespace, s.name)),
-        ..translate::Settings::standalone()
+        trusts_class_names: !settings.watch_namespace.is_empty(),
+        standalone: !is_cluster(settings),
+        ..translate::Settings::default()
     }
+}
+
+/// Whether objects are read from an API server.
+pub(crate) fn is_cluster(settings: &Settings) -> bool {
+    let names_one = settings.kubeconfig.set().is_some() || settings.context.set().is_some();
+    settings
+        .cluster
+        .set()
+        .unwrap_or_else(|| settings.manifests.is_empty() && (names_one || controller::is_in_pod()))
+}
+
+/// Which API server is asked.
+pub(crate) fn api_server(settings: &Settings) -> ApiServer {
+    ApiServer {
+        kubeconfig: settings.kubeconfig.set().map(PathBuf::from),
+        context: settings.context.set(),
+    }
+}
+
+/// What is read from it.
+pub(crate) fn cluster(settings: &Settings, clients: Clients) -> ClusterSettings {
+    let scope = match settings.namespace_selector.at() {
+        Some(selector) => Scope::Selected(selector),
+        None if settings.watch_namespace.is_empty() => Scope::All,
+        None => Scope::Namespaces(settings.watch_namespace.iter().cloned().collect()),
+    };
+    ClusterSettings { clients, scope, reads_all_tls: settings.secrets == Secrets::AllTls }
+}
+
+/// What holds in a pod where nobody says otherwise: the ports of the shipped Service are reached
+/// from outside, clients see 80 and 443, and load balancers are given time to look away.
+pub(crate) fn presets() -> &'static [(&'static str, &'static str)] {
+    if !controller::is_in_pod() {
+        return &[];
+    }
+    &[
+        ("http", "0.0.0.0:8080"),
+        ("https", "0.0.0.0:8443"),
+        ("admin", "0.0.0.0:9090"),
+        ("public-http-port", "80"),
+        ("public-https-port", "443"),
+        ("drain-delay", "15s"),
+    ]
 }
 
 /// Seconds since the epoch, for commands that look once.

@@ -222,7 +222,7 @@ fn an_address_in_use_is_told_and_the_others_serve() {
 #[test]
 fn without_manifests_there_is_nothing_to_start() {
     let settings = Settings { manifests: Vec::new(), ..settings(Path::new("")) };
-    assert!(matches!(Gateway::start(&settings), Err(StartError::NoManifests)));
+    assert!(matches!(Gateway::start(&settings), Err(StartError::NoSource)));
     let absent = Settings { manifests: vec!["/nonexistent".to_owned()], ..settings };
     let error = Gateway::start(&absent).unwrap_err().to_string();
     assert!(error.contains("/nonexistent"), "{error}");

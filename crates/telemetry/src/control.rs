@@ -13,7 +13,7 @@ use crate::histogram::{Histogram, HistogramSum};
 use crate::metrics::{
     CERTIFICATE_EXPIRY, CONFIG_BUILD_DURATION, CONFIG_BUILDS, CONFIG_LAST_SUCCESS,
     CONFIG_LAST_SUCCESSFUL, CONFIG_STALE_FILES, DIAGNOSTICS, GENERATION, REASONS_MAX,
-    SNAPSHOTS_LIVE,
+    SNAPSHOTS_LIVE, WATCH_FAILURES, WATCH_LISTS, WATCH_STALE_SINCE,
 };
 use crate::route::OTHER;
 use crate::worker::WorkerShard;
@@ -60,6 +60,13 @@ pub(crate) struct Control {
 }
 
 #[derive(Debug, Default)]
+struct WatchState {
+    failures: u64,
+    lists: u64,
+    stale_since: f64,
+}
+
+#[derive(Debug, Default)]
 struct State {
     generation: Option<String>,
     snapshots_live: u64,
@@ -68,6 +75,8 @@ struct State {
     last_success: f64,
     last_successful: bool,
     stale_files: u64,
+    /// By kind; there are as many as kinds that are watched.
+    watches: BTreeMap<&'static str, WatchState>,
     diagnostics: BTreeMap<(&'static str, &'static str), u64>,
     certificates: Vec<CertificateExpiry>,
 }
@@ -99,6 +108,18 @@ impl Control {
         page.sample(&CONFIG_LAST_SUCCESSFUL, &[], u8::from(state.last_successful));
         page.family(&CONFIG_STALE_FILES);
         page.sample(&CONFIG_STALE_FILES, &[], state.stale_files);
+        page.family(&WATCH_FAILURES);
+        for (kind, watch) in &state.watches {
+            page.sample(&WATCH_FAILURES, &[kind], watch.failures);
+        }
+        page.family(&WATCH_LISTS);
+        for (kind, watch) in &state.watches {
+            page.sample(&WATCH_LISTS, &[kind], watch.lists);
+        }
+        page.family(&WATCH_STALE_SINCE);
+        for (kind, watch) in &state.watches {
+            page.sample(&WATCH_STALE_SINCE, &[kind], watch.stale_since);
+        }
         page.family(&DIAGNOSTICS);
         for ((code, severity), count) in &state.diagnostics {
             page.sample(&DIAGNOSTICS, &[code, severity], count);
@@ -141,6 +162,22 @@ impl Telemetry {
     /// How many manifest files cannot be read while their last good objects serve.
     pub fn stale_files(&self, count: u64) {
         self.control.state().stale_files = count;
+    }
+
+    /// A list or watch of a kind failed.
+    pub fn watch_failed(&self, kind: &'static str) {
+        self.control.state().watches.entry(kind).or_default().failures += 1;
+    }
+
+    /// All objects of a kind were listed.
+    pub fn watch_listed(&self, kind: &'static str) {
+        self.control.state().watches.entry(kind).or_default().lists += 1;
+    }
+
+    /// Since when objects of a kind may have changed unseen, in seconds since the epoch; 0 while
+    /// they cannot.
+    pub fn watch_stale_since(&self, kind: &'static str, since: f64) {
+        self.control.state().watches.entry(kind).or_default().stale_since = since;
     }
 
     /// Replaces the numbers of diagnostics: a (code, severity) for each one there is.

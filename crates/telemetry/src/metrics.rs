@@ -147,6 +147,13 @@ families! {
         "1 when the last build was served, 0 when it failed or there was none.";
     CONFIG_STALE_FILES "portcullis_config_stale_files" Gauge []
         "Manifest files that cannot be read and whose last good objects serve.";
+    WATCH_FAILURES "portcullis_watch_failures_total" Counter ["kind"]
+        "Lists and watches of the API server that failed.";
+    WATCH_LISTS "portcullis_watch_lists_total" Counter ["kind"]
+        "Complete lists taken from the API server.";
+    WATCH_STALE_SINCE "portcullis_watch_stale_since_timestamp_seconds" Gauge ["kind"]
+        "Since when objects of a kind may have changed unseen, in seconds since the epoch; \
+         0 while the API server tells.";
     DIAGNOSTICS "portcullis_diagnostics" Gauge ["code" "severity"]
         "Diagnostics about the objects that are served now.";
     CERTIFICATE_EXPIRY "portcullis_certificate_expiry_timestamp_seconds" Gauge

@@ -133,8 +133,8 @@ impl<'c> Classes<'c> {
             controlled_by_us || (by_annotation && class.is_none() && name == OWN_LEGACY_CLASS)
         } else if settings.standalone || class.is_none() {
             // A name that was given by hand needs no object: the old annotation never had one. In
-            // a cluster a field must name an object.
-            named && (settings.standalone || by_annotation)
+            // a cluster a field must name an object, where it could be seen.
+            named && (settings.standalone || by_annotation || settings.trusts_class_names)
         } else {
             named && controlled_by_us
         };

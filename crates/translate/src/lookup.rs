@@ -27,6 +27,11 @@ impl References {
             || self.keys.contains(key)
     }
 
+    /// Every key that was asked for, in no order.
+    pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
+        self.keys.iter()
+    }
+
     /// Whether a change can alter the result.
     #[must_use]
     pub fn concern(&self, change: &Change) -> bool {

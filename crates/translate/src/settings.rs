@@ -25,6 +25,9 @@ pub struct Settings {
     pub ingress_classes: Vec<String>,
     /// Ingresses that name no class are served too.
     pub watch_without_class: bool,
+    /// A class that [`Self::ingress_classes`] names is ours also where there is no object of it:
+    /// without rights for the cluster it cannot be seen.
+    pub trusts_class_names: bool,
     /// The dialect of every class; by class when absent.
     pub dialect: Option<Dialect>,
     /// Objects come from manifests, without an API server: missing admission is made up for,
@@ -54,6 +57,7 @@ impl Default for Settings {
             controller_names: vec![DEFAULT_CONTROLLER_NAME.to_owned()],
             ingress_classes: Vec::new(),
             watch_without_class: false,
+            trusts_class_names: false,
             dialect: None,
             standalone: false,
             endpoint_overrides: Vec::new(),

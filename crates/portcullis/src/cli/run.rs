@@ -1,4 +1,4 @@
-//! `portcullis run`: serve manifests.
+//! `portcullis run`: serve what an API server or manifests say.
 
 use std::process::ExitCode;
 
@@ -6,8 +6,9 @@ use clap::Args;
 
 use super::Failure;
 use super::flags::ServeFlags;
+use crate::wiring;
 
-/// Serve the Ingresses of a directory of manifests, and follow its changes.
+/// Serve the Ingresses of a cluster or of a directory of manifests, and follow their changes.
 #[derive(Args, Clone, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct RunArguments {
@@ -21,6 +22,8 @@ environment, the environment beats the file.
 
 Examples:
   portcullis run --manifests ./manifests
+  portcullis run --cluster --ingress-class portcullis
+  portcullis run --kubeconfig ~/.kube/config --context staging --watch-namespace shop
   portcullis run --manifests ./manifests --http 0.0.0.0:80 --https 0.0.0.0:443
   portcullis run --manifests ./manifests --endpoint shop/web=127.0.0.1:3000
   portcullis run --manifests ./manifests --http '[::1]:8080' --https off --access-log json
@@ -32,8 +35,8 @@ and changes listeners. SIGUSR1 opens the access log anew.";
 
 impl RunArguments {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {
-        let settings = self.flags.clone().settings(&[])?;
-        let reload = || self.flags.clone().settings(&[]);
+        let settings = self.flags.clone().settings(wiring::presets())?;
+        let reload = || self.flags.clone().settings(wiring::presets());
         crate::run::run(&settings, &reload).map_err(|error| Failure::usage(error.to_string()))
     }
 }

@@ -1,0 +1,428 @@
+//! One list and the watch after it, for ever: what is told goes to the compiler.
+//!
+//! ```text
+//!          ┌──────────── 410, or the server keeps refusing ───────────┐
+//!          ▼                                                          │
+//!  list (streamed, or in pages) ─► watch from there ─► event ─► event ┴► end: watch again
+//! ```
+//!
+//! Our own loop over the client's lists and watches, since it must be seen when a watch is open
+//! again and when a bookmark came: only then is what is served known to be fresh.
+//!
+//! A list is told as a whole, with what it lacks: no state in between is ever seen. An error leaves
+//! everything as it was told last.
+
+use std::collections::HashSet;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, TryStreamExt as _};
+use kube::api::{ListParams, WatchParams};
+use kube::core::{DynamicObject, WatchEvent};
+use kube::{Api, Error};
+use model::Diagnostic;
+use tokio::time::timeout;
+use translate::{Object, ObjectKey, ObjectKind};
+
+use super::backoff::Backoff;
+use super::connect::chain;
+use super::forbidden;
+use super::teller::Told;
+use super::watched::{Item, key};
+
+/// How long one page, or the beginning of an answer, may take.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Objects in a page where lists are not streamed.
+const PAGE: u32 = 500;
+
+/// The server ends a watch after so many seconds, and so many more by chance; one that says nothing
+/// for longer has lost its connection.
+const WATCH_SECONDS: u32 = 150;
+const WATCH_SECONDS_SPREAD: u32 = 60;
+
+/// How much later than announced the end of a watch may come.
+const LATE: Duration = Duration::from_secs(10);
+
+/// A watch that ends sooner than this is no success.
+const SHORT: Duration = Duration::from_secs(1);
+
+/// After so many refusals in a row a watch begins with a list.
+const REFUSALS_MAX: u32 = 3;
+
+/// A watch that is refused so many times in a row is forbidden, and not one whose server has just
+/// started and does not know its own roles yet.
+const FORBIDDEN_MIN: u32 = 3;
+
+/// Which objects are followed, and who is told.
+#[derive(Clone)]
+pub(super) struct Follow {
+    /// How the log calls it; unique among all watches.
+    pub(super) name: Arc<str>,
+    pub(super) kind: ObjectKind,
+    /// A namespace, in words of RBAC.
+    pub(super) namespace: Option<Arc<str>>,
+    /// One object alone, by name.
+    pub(super) object: Option<Arc<str>>,
+    pub(super) fields: Option<String>,
+    pub(super) labels: Option<String>,
+    /// Without the right to it, things go on as if there were none.
+    pub(super) is_optional: bool,
+    pub(super) told: Arc<dyn Told>,
+    /// What was told to be there.
+    pub(super) known: Known,
+}
+
+/// The objects that a watch has told to be there; shared with whoever ends the watch.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known(Arc<Mutex<HashSet<ObjectKey>>>);
+
+impl Known {
+    fn keys(&self) -> MutexGuard<'_, HashSet<ObjectKey>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What another watch told becomes this one's.
+    pub(super) fn adopt(&self, keys: HashSet<ObjectKey>) {
+        self.keys().extend(keys);
+    }
+
+    /// All of them, forgotten here.
+    pub(super) fn take(&self) -> HashSet<ObjectKey> {
+        std::mem::take(&mut *self.keys())
+    }
+}
+
+/// Why a round ended.
+enum End {
+    /// The watch ended as watches do.
+    Ended,
+    /// The server has forgotten where the watch stood.
+    Gone,
+    /// An object does not fit its type.
+    Unfit(String),
+    /// Anything else, with how long the server wishes to be left alone.
+    Failed { why: String, is_answer: bool, wait: Option<Duration> },
+    /// The right is missing.
+    Forbidden(String),
+    /// The server cannot stream lists.
+    CannotStream,
+}
+
+/// Where a watch stands.
+#[derive(Default)]
+struct Place {
+    /// From which version on the watch goes; none begins with a list.
+    version: Option<String>,
+    pages: bool,
+}
+
+impl Follow {
+    /// Follows until the task is ended. `typed` and `untyped` are the same resource.
+    pub(super) async fn run<K: Item>(self, typed: Api<K>, untyped: Api<DynamicObject>)
+    where
+        K::DynamicType: Default,
+    {
+        let mut place = Place::default();
+        let mut backoff = Backoff::default();
+        let mut is_untyped = false;
+        loop {
+            let begun = tokio::time::Instant::now();
+            let end = if is_untyped {
+                self.round(&untyped, &mut place, &mut backoff).await
+            } else {
+                self.round(&typed, &mut place, &mut backoff).await
+            };
+            let wait = match end {
+                End::Ended if begun.elapsed() >= SHORT => continue,
+                End::Ended => backoff.next(None, fastrand::f64()),
+                End::Gone => {
+                    tracing::debug!(watch = &*self.name, "the place of the watch is gone: listing");
+                    place.version = None;
+                    continue;
+                }
+                End::Unfit(why) => {
+                    tracing::warn!(
+                        watch = &*self.name,
+                        why,
+                        "an object does not fit its type: read as far as it goes"
+                    );
+                    place.version = None;
+                    // Should it happen once more, it is a failure like any other.
+                    if !std::mem::replace(&mut is_untyped, true) {
+                        continue;
+                    }
+                    self.failed(&why, &mut backoff, None)
+                }
+                End::CannotStream => {
+                    tracing::debug!(watch = &*self.name, "the server streams no lists: in pages");
+                    place.pages = true;
+                    continue;
+                }
+                End::Failed { why, is_answer, wait } => {
+                    let wait = self.failed(&why, &mut backoff, wait);
+                    if is_answer && backoff.failures() >= REFUSALS_MAX {
+                        place.version = None;
+                    }
+                    wait
+                }
+                End::Forbidden(why) => {
+                    place.version = None;
+                    self.is_forbidden(&why, &mut backoff)
+                }
+            };
+            tokio::time::sleep(wait).await;
+        }
+    }
+
+    fn failed(&self, why: &str, backoff: &mut Backoff, asked: Option<Duration>) -> Duration {
+        let wait = backoff.next(asked, fastrand::f64());
+        if self.told.lost(self) {
+            tracing::warn!(
+                watch = &*self.name,
+                why,
+                "no contact with the API server: the last configuration keeps serving"
+            );
+        } else {
+            tracing::debug!(watch = &*self.name, why, ?wait, "still no contact");
+        }
+        wait
+    }
+
+    /// What is known stays: servers that start refuse what they allow a moment later, and whoever
+    /// takes a right away does not mean the traffic.
+    fn is_forbidden(&self, why: &str, backoff: &mut Backoff) -> Duration {
+        let wait = backoff.next(None, fastrand::f64());
+        let is_news = self.told.lost(self);
+        if backoff.failures() < FORBIDDEN_MIN {
+            return wait;
+        }
+        let diagnostic = forbidden::diagnostic(self, why);
+        if is_news || backoff.failures() == FORBIDDEN_MIN {
+            if self.is_optional {
+                tracing::info!(watch = &*self.name, why, "may not be read: done without");
+            } else {
+                let help = diagnostic.help.as_deref().unwrap_or_default();
+                tracing::error!(watch = &*self.name, why, help, "may not be read");
+            }
+        }
+        let is_silent = self.is_optional;
+        self.told.done_without(self, if is_silent { None } else { Some(diagnostic) });
+        wait
+    }
+
+    /// Lists where that is due, and watches until something ends it.
+    async fn round<K: Item>(&self, api: &Api<K>, place: &mut Place, backoff: &mut Backoff) -> End {
+        let watched = match &place.version {
+            Some(version) => {
+                let opened = self.open(api, &self.watch_params(false), version).await;
+                self.follow(opened, place, backoff, None).await
+            }
+            None if place.pages => match self.list(api, place).await {
+                Ok(()) => {
+                    backoff.reset();
+                    return self.again(api, place, backoff).await;
+                }
+                Err(error) => Err(error),
+            },
+            None => {
+                let opened = self.open(api, &self.watch_params(true), "").await;
+                if let Err(End::Failed { is_answer: true, .. }) = &opened
+                    && self.known.keys().is_empty()
+                    && backoff.failures() == 0
+                {
+                    return End::CannotStream;
+                }
+                self.follow(opened, place, backoff, Some(Vec::new())).await
+            }
+        };
+        match watched {
+            Ok(()) => End::Ended,
+            Err(end) => end,
+        }
+    }
+
+    async fn again<K: Item>(&self, api: &Api<K>, place: &mut Place, backoff: &mut Backoff) -> End {
+        let Some(version) = place.version.clone() else { return End::Gone };
+        let opened = self.open(api, &self.watch_params(false), &version).await;
+        match self.follow(opened, place, backoff, None).await {
+            Ok(()) => End::Ended,
+            Err(end) => end,
+        }
+    }
+
+    fn field_selector(&self) -> Option<String> {
+        let name = self.object.as_ref().map(|name| format!("metadata.name={name}"));
+        name.or_else(|| self.fields.clone())
+    }
+
+    fn watch_params(&self, lists: bool) -> WatchParams {
+        WatchParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.field_selector(),
+            timeout: Some(WATCH_SECONDS + fastrand::u32(0..WATCH_SECONDS_SPREAD)),
+            bookmarks: true,
+            send_initial_events: lists,
+        }
+    }
+
+    async fn open<K: Item>(
+        &self,
+        api: &Api<K>,
+        params: &WatchParams,
+        version: &str,
+    ) -> Result<(impl Stream<Item = kube::Result<WatchEvent<K>>> + use<K>, Duration), End> {
+        let silence =
+            Duration::from_secs(u64::from(params.timeout.unwrap_or(WATCH_SECONDS))) + LATE;
+        match timeout(ANSWER_TIMEOUT, api.watch(params, version)).await {
+            Ok(Ok(stream)) => Ok((stream, silence)),
+            Ok(Err(error)) => Err(end_of(error)),
+            Err(_) => Err(no_answer()),
+        }
+    }
+
+    /// Takes events in until the watch ends. `list` gathers the objects of a streamed list until it
+    /// is complete.
+    async fn follow<K: Item>(
+        &self,
+        opened: Result<(impl Stream<Item = kube::Result<WatchEvent<K>>>, Duration), End>,
+        place: &mut Place,
+        backoff: &mut Backoff,
+        mut list: Option<Vec<(ObjectKey, Object)>>,
+    ) -> Result<(), End> {
+        let (stream, silence) = opened?;
+        let mut stream = pin!(stream);
+        let mut diagnostics: Vec<Diagnostic> = Vec::new();
+        if list.is_none() {
+            self.contact(backoff);
+        }
+        loop {
+            let event = match timeout(silence, stream.try_next()).await {
+                Ok(Ok(Some(event))) => event,
+                Ok(Ok(None)) if list.is_some() => return Err(cut("the list was cut off")),
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Err(error)) => return Err(end_of(error)),
+                Err(_) => return Err(cut("the watch fell silent")),
+            };
+            match event {
+                WatchEvent::Added(item) | WatchEvent::Modified(item) => {
+                    let version = item.meta().resource_version.clone();
+                    let key = key(self.kind, item.meta());
+                    let taken = item.take();
+                    diagnostics.extend(taken.diagnostics.into_iter().map(|said| said.diagnostic));
+                    match (&mut list, taken.object) {
+                        (Some(list), Some(object)) => list.push((key, object)),
+                        (Some(_), None) => {}
+                        (None, Some(object)) => {
+                            self.known.keys().insert(key.clone());
+                            place.version = version;
+                            self.told.applied(self, key, object);
+                        }
+                        (None, None) => place.version = version,
+                    }
+                }
+                WatchEvent::Deleted(item) if list.is_none() => {
+                    let key = key(self.kind, item.meta());
+                    self.known.keys().remove(&key);
+                    place.version.clone_from(&item.meta().resource_version);
+                    self.told.deleted(self, key);
+                }
+                WatchEvent::Deleted(_) => {}
+                WatchEvent::Bookmark(bookmark) => {
+                    place.version = Some(bookmark.metadata.resource_version);
+                    let ends = bookmark.metadata.annotations.contains_key(LIST_ENDS);
+                    if let (true, Some(listed)) = (ends, list.take_if(|_| ends)) {
+                        self.told_list(listed);
+                        self.told.said(self, std::mem::take(&mut diagnostics));
+                    }
+                    if list.is_none() {
+                        self.contact(backoff);
+                    }
+                }
+                WatchEvent::Error(status) => return Err(end_of(Error::Api(status))),
+            }
+        }
+    }
+
+    /// Lists in pages.
+    async fn list<K: Item>(&self, api: &Api<K>, place: &mut Place) -> Result<(), End> {
+        let mut params = ListParams {
+            label_selector: self.labels.clone(),
+            field_selector: self.field_selector(),
+            limit: Some(PAGE),
+            ..ListParams::default()
+        };
+        let mut listed = Vec::new();
+        let mut diagnostics = Vec::new();
+        loop {
+            let page = match timeout(ANSWER_TIMEOUT, api.list(&params)).await {
+                Ok(Ok(page)) => page,
+                Ok(Err(error)) => return Err(end_of(error)),
+                Err(_) => return Err(no_answer()),
+            };
+            for item in page.items {
+                let key = key(self.kind, item.meta());
+                let taken = item.take();
+                diagnostics.extend(taken.diagnostics.into_iter().map(|said| said.diagnostic));
+                listed.extend(taken.object.map(|object| (key, object)));
+            }
+            params.continue_token = page.metadata.continue_.filter(|token| !token.is_empty());
+            if params.continue_token.is_none() {
+                place.version = page.metadata.resource_version;
+                break;
+            }
+        }
+        self.told_list(listed);
+        self.told.said(self, diagnostics);
+        Ok(())
+    }
+
+    fn told_list(&self, listed: Vec<(ObjectKey, Object)>) {
+        let there: HashSet<ObjectKey> = listed.iter().map(|(key, _)| key.clone()).collect();
+        let mut known = self.known.keys();
+        let gone = known.difference(&there).cloned().collect();
+        *known = there;
+        drop(known);
+        self.told.listed(self, listed, gone);
+    }
+
+    fn contact(&self, backoff: &mut Backoff) {
+        backoff.reset();
+        self.told.contact(self);
+    }
+}
+
+/// On the bookmark after the last object of a streamed list.
+const LIST_ENDS: &str = "k8s.io/initial-events-end";
+
+fn cut(why: &str) -> End {
+    End::Failed { why: why.to_owned(), is_answer: false, wait: None }
+}
+
+fn no_answer() -> End {
+    cut("no answer in time")
+}
+
+/// What an error means for a watch.
+fn end_of(error: Error) -> End {
+    let status = match error {
+        Error::Api(status) => status,
+        Error::SerdeError(error) => return End::Unfit(error.to_string()),
+        other => return cut(&chain(&other)),
+    };
+    if status.code == 410 || status.reason == "Expired" {
+        return End::Gone;
+    }
+    if status.is_forbidden() {
+        return End::Forbidden(status.message);
+    }
+    let asked = status.details.as_ref().map_or(0, |details| details.retry_after_seconds);
+    // Who is told 429 without a time waits a second, as other clients do.
+    let asked = if status.code == 429 { asked.max(1) } else { asked };
+    End::Failed {
+        why: format!("{} ({})", status.message, status.code),
+        is_answer: true,
+        wait: (asked > 0).then(|| Duration::from_secs(asked.into())),
+    }
+}

@@ -1,0 +1,187 @@
+//! What watches found out and the compiler has not taken yet.
+//!
+//! At most one change waits for each object, the latest; so what waits is bounded by the objects
+//! there are. The compiler is woken once and takes all of it.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+use model::Diagnostic;
+use translate::{Object, ObjectEvent, ObjectKey};
+
+use crate::compiler::Message;
+use crate::source::Batch;
+
+/// See the module.
+pub(crate) struct Inflow {
+    waiting: Mutex<Waiting>,
+    inbox: Sender<Message>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    events: HashMap<ObjectKey, ObjectEvent>,
+    /// The watches whose first list is still to come; nothing is synced before the first is named.
+    unsynced: Option<HashSet<Arc<str>>>,
+    told_synced: bool,
+    /// What each watch has to say.
+    problems: BTreeMap<Arc<str>, Vec<Diagnostic>>,
+    /// Objects that were asked for by name, and have been found or found missing.
+    settled: HashSet<ObjectKey>,
+    has_news: bool,
+    /// The compiler was woken and has not come yet.
+    woken: bool,
+}
+
+impl Inflow {
+    pub(crate) fn new(inbox: Sender<Message>) -> Arc<Self> {
+        Arc::new(Self { waiting: Mutex::default(), inbox })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes what waits, and wakes the compiler.
+    fn change(self: &Arc<Self>, change: impl FnOnce(&mut Waiting)) {
+        let mut waiting = self.waiting();
+        change(&mut waiting);
+        waiting.has_news = true;
+        self.wake(&mut waiting);
+    }
+
+    fn wake(self: &Arc<Self>, waiting: &mut Waiting) {
+        if !waiting.woken && waiting.has_news {
+            // A full inbox is tried again with the next change, or by `nudge`.
+            waiting.woken = self.inbox.try_send(Message::Inflow(Arc::clone(self))).is_ok();
+        }
+    }
+
+    /// Wakes the compiler where its inbox was full before.
+    pub(super) fn nudge(self: &Arc<Self>) {
+        self.wake(&mut self.waiting());
+    }
+
+    /// An object is there, or is another now.
+    pub(super) fn applied(self: &Arc<Self>, key: ObjectKey, object: Object) {
+        self.change(|waiting| {
+            waiting.events.insert(key, ObjectEvent::Applied(object));
+        });
+    }
+
+    /// An object is gone.
+    pub(super) fn deleted(self: &Arc<Self>, key: ObjectKey) {
+        self.change(|waiting| {
+            waiting.events.insert(key.clone(), ObjectEvent::Deleted(key));
+        });
+    }
+
+    /// A whole list at once: what is there, and what was and is no more.
+    pub(super) fn listed(
+        self: &Arc<Self>,
+        there: Vec<(ObjectKey, Object)>,
+        gone: impl IntoIterator<Item = ObjectKey>,
+    ) {
+        self.change(|waiting| {
+            for key in gone {
+                waiting.events.insert(key.clone(), ObjectEvent::Deleted(key));
+            }
+            for (key, object) in there {
+                waiting.events.insert(key, ObjectEvent::Applied(object));
+            }
+        });
+    }
+
+    /// A watch must have listed once before anything is served.
+    pub(super) fn expect(self: &Arc<Self>, watch: &Arc<str>) {
+        let mut waiting = self.waiting();
+        if !waiting.told_synced {
+            waiting.unsynced.get_or_insert_default().insert(Arc::clone(watch));
+        }
+    }
+
+    /// A watch has listed, or need not.
+    pub(super) fn synced(self: &Arc<Self>, watch: &Arc<str>) {
+        self.change(|waiting| {
+            if let Some(unsynced) = &mut waiting.unsynced {
+                unsynced.remove(watch);
+            }
+        });
+    }
+
+    /// The watches whose first list is still to come.
+    pub(super) fn unsynced(&self) -> Vec<Arc<str>> {
+        let mut all: Vec<_> = self.waiting().unsynced.iter().flatten().cloned().collect();
+        all.sort();
+        all
+    }
+
+    /// What a watch has to say now; replaces what it said before.
+    pub(super) fn said(self: &Arc<Self>, watch: &Arc<str>, diagnostics: Vec<Diagnostic>) {
+        if diagnostics.is_empty() && !self.waiting().problems.contains_key(watch) {
+            return;
+        }
+        self.change(|waiting| {
+            if diagnostics.is_empty() {
+                waiting.problems.remove(watch);
+            } else {
+                waiting.problems.insert(Arc::clone(watch), diagnostics);
+            }
+        });
+    }
+
+    /// An object that was asked for by name has been found or found missing.
+    pub(super) fn settled(self: &Arc<Self>, keys: impl IntoIterator<Item = ObjectKey>) {
+        self.change(|waiting| waiting.settled.extend(keys));
+    }
+
+    /// A watch has ended for good: what it told is forgotten.
+    pub(super) fn forget(
+        self: &Arc<Self>,
+        watch: &Arc<str>,
+        known: impl IntoIterator<Item = ObjectKey>,
+    ) {
+        self.change(|waiting| {
+            if let Some(unsynced) = &mut waiting.unsynced {
+                unsynced.remove(watch);
+            }
+            waiting.problems.remove(watch);
+            for key in known {
+                waiting.events.insert(key.clone(), ObjectEvent::Deleted(key));
+            }
+        });
+    }
+
+    /// Nobody waits for these any more.
+    pub(super) fn unsettled<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) {
+        let mut waiting = self.waiting();
+        for key in keys {
+            waiting.settled.remove(key);
+        }
+    }
+
+    /// Whether all of these have been found or found missing, and taken.
+    pub(crate) fn are_settled<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> bool {
+        let waiting = self.waiting();
+        keys.into_iter()
+            .all(|key| waiting.settled.contains(key) && !waiting.events.contains_key(key))
+    }
+
+    /// Takes all that waits.
+    pub(crate) fn take(&self) -> Batch {
+        let mut waiting = self.waiting();
+        waiting.woken = false;
+        waiting.has_news = false;
+        let mut batch = Batch {
+            events: std::mem::take(&mut waiting.events).into_values().collect(),
+            diagnostics: waiting.problems.values().flatten().cloned().collect(),
+            stale_files: 0,
+        };
+        if !waiting.told_synced && waiting.unsynced.as_ref().is_some_and(HashSet::is_empty) {
+            waiting.told_synced = true;
+            batch.events.push(ObjectEvent::Synced);
+        }
+        batch
+    }
+}

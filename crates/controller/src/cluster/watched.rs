@@ -1,0 +1,96 @@
+//! The kinds that are read from an API server, and what is kept of an object.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
+use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use kube::core::DynamicObject;
+use serde::de::DeserializeOwned;
+use translate::manifests::{self, FileDiagnostic};
+use translate::{AsRead, Object, ObjectKey, ObjectKind};
+
+/// Written by `kubectl apply` for itself: a second copy of the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// What a list or watch told about one object.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// As far as it could be read.
+    pub(super) object: Option<Object>,
+    /// What is to be said about it; for objects that an API server would refuse today.
+    pub(super) diagnostics: Vec<FileDiagnostic>,
+}
+
+/// What can be listed and watched.
+pub(super) trait Item: Resource + Clone + DeserializeOwned + Debug + Send + 'static {
+    /// Takes the object in, without what nobody reads.
+    fn take(self) -> Taken;
+}
+
+/// A kind with its type.
+pub(super) trait Watched: Item + Resource<DynamicType = ()> {
+    /// Its kind.
+    const KIND: ObjectKind;
+}
+
+fn prune(metadata: &mut ObjectMeta) {
+    metadata.managed_fields = None;
+    if let Some(annotations) = &mut metadata.annotations {
+        annotations.remove(LAST_APPLIED);
+    }
+}
+
+macro_rules! watched {
+    ($($kind:ident $(without $status:ident)?;)*) => {$(
+        impl Item for $kind {
+            fn take(mut self) -> Taken {
+                prune(&mut self.metadata);
+                $(self.$status = None;)?
+                let object = Object::$kind(Arc::new(AsRead::from(self)));
+                Taken { object: Some(object), diagnostics: Vec::new() }
+            }
+        }
+
+        impl Watched for $kind {
+            const KIND: ObjectKind = ObjectKind::$kind;
+        }
+    )*};
+}
+
+watched! {
+    Ingress without status;
+    IngressClass;
+    Service without status;
+    EndpointSlice;
+    Secret;
+    ConfigMap;
+    Namespace without status;
+}
+
+/// Objects that do not fit their type are read as manifests are: as far as they go.
+impl Item for DynamicObject {
+    fn take(mut self) -> Taken {
+        prune(&mut self.metadata);
+        let text = serde_json::to_string(&self).unwrap_or_default();
+        let mut parsed = manifests::parse("", &text);
+        let object = parsed.objects.pop().map(|parsed| parsed.object);
+        Taken { object, diagnostics: parsed.diagnostics }
+    }
+}
+
+/// The identity of an object of a kind.
+pub(super) fn key(kind: ObjectKind, metadata: &ObjectMeta) -> ObjectKey {
+    let namespace =
+        if kind.is_namespaced() { metadata.namespace.as_deref().unwrap_or_default() } else { "" };
+    ObjectKey::new(kind, namespace, metadata.name.as_deref().unwrap_or_default())
+}
+
+/// A kind whose objects live in namespaces.
+pub(super) trait Namespaced: Watched + Resource<Scope = NamespaceResourceScope> {}
+
+impl<T: Watched + Resource<Scope = NamespaceResourceScope>> Namespaced for T {}
