@@ -10,6 +10,7 @@ mod command;
 mod docs;
 mod fuzz;
 mod golden;
+mod kube_assets;
 mod step;
 mod suites;
 mod test;
@@ -25,6 +26,7 @@ Tasks of this repository
   cargo xtask golden           rewrite the golden files from what the code does now
   cargo xtask docs             write the reference pages from the program's tables
   cargo xtask fuzz [SECONDS]   every fuzz target, 30 s each unless told otherwise
+  cargo xtask kube-assets      build a Kubernetes control plane for tests, once; needs Go
   cargo xtask audit PATH       compare Cargo.lock with a clone of the Rust advisory database
   cargo xtask bench            measure beside nginx and HAProxy (--help tells more)
 ";
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
         "golden" => golden::run(rest),
         "docs" => docs::run(rest),
         "fuzz" => fuzz::run(rest),
+        "kube-assets" => kube_assets::run(rest),
         "audit" => audit::run(rest),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {
