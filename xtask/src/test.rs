@@ -1,11 +1,12 @@
 //! `cargo xtask test`: every test there is, in one command.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::command::{self, cargo};
 use crate::step::{Outcome, Steps};
 use crate::suites::Suites;
-use crate::{check, fuzz, unexpected};
+use crate::{check, fuzz, kube_assets, unexpected};
 
 /// How long each fuzz target runs here. Longer runs are `cargo xtask fuzz SECONDS`.
 const FUZZ_SECONDS: u64 = 30;
@@ -26,7 +27,9 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     steps.run("lints", check::lints);
     // End-to-end tests start the program itself, which tests of another crate do not build.
     steps.run("build", build_program);
-    steps.run("tests", || tests(&mut suites));
+    let mut assets = None;
+    steps.run("control plane", || control_plane(&mut assets));
+    steps.run("tests", || tests(assets.as_deref(), &mut suites));
     steps.run("documentation", documentation);
     steps.run("dependencies", dependencies);
     steps.run("a million decisions", || longer("decisions", "DECISIONS", DECISIONS));
@@ -42,10 +45,25 @@ pub(crate) fn build_program() -> Outcome {
     command::run(cargo().args(["build", "--locked", "--package", "portcullis"])).into()
 }
 
-/// All test programs of the workspace, also after one has failed.
-fn tests(suites: &mut Suites) -> Outcome {
+/// The programs of a control plane, for the tests that start one.
+fn control_plane(assets: &mut Option<PathBuf>) -> Outcome {
+    match kube_assets::directory() {
+        Ok(directory) => {
+            *assets = Some(directory);
+            Outcome::Passed(String::new())
+        }
+        Err(absent) => absent.outcome(),
+    }
+}
+
+/// All test programs of the workspace, also after one has failed; with a control plane, those that
+/// start one, too.
+fn tests(assets: Option<&Path>, suites: &mut Suites) -> Outcome {
     let mut test = cargo();
     test.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
+    if let Some(assets) = assets {
+        test.args(["--features", "testkit/cluster"]).env("KUBEBUILDER_ASSETS", assets);
+    }
     let result = command::run_seen(&mut test, |line| suites.see(line));
     let total = suites.total();
     match result {

@@ -1,6 +1,8 @@
 //! An authority of our own and the leaves it signs, as files and as Secrets.
 
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+};
 use rustls::RootCertStore;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
@@ -48,6 +50,21 @@ impl Authority {
         let mut params = CertificateParams::new(names.clone()).expect("names are DNS names");
         let common = names.first().map_or("none", String::as_str);
         params.distinguished_name.push(DnType::CommonName, common);
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        Leaf { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// A certificate that says who a client is, as Kubernetes reads it: the common name is the
+    /// user, the organization is a group.
+    ///
+    /// # Panics
+    /// When the cryptography library fails.
+    pub fn user(&self, name: &str, group: &str) -> Leaf {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.distinguished_name.push(DnType::OrganizationName, group);
+        params.extended_key_usages.push(ExtendedKeyUsagePurpose::ClientAuth);
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Leaf { certificate: certificate.pem(), key: key.serialize_pem() }

@@ -8,6 +8,7 @@
 mod background;
 pub mod certs;
 pub mod client;
+pub mod cluster;
 pub mod curl;
 pub mod dns;
 pub mod echo;
@@ -20,6 +21,7 @@ pub mod spec;
 pub mod tls;
 
 pub use certs::Authority;
+pub use cluster::{ControlPlane, ControlPlaneOptions};
 pub use echo::Echo;
 pub use endpoint::{Conversation, Endpoint};
 pub use gateway::{Gateway, GatewayOptions};

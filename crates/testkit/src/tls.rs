@@ -30,6 +30,20 @@ pub fn client(roots: RootCertStore, protocols: &[&str]) -> Arc<ClientConfig> {
     Arc::new(config)
 }
 
+/// A client that verifies against these roots and shows this certificate.
+///
+/// # Panics
+/// When key and certificate do not belong together.
+pub fn client_as(roots: RootCertStore, who: &Leaf) -> Arc<ClientConfig> {
+    let config = ClientConfig::builder_with_provider(provider())
+        .with_safe_default_protocol_versions()
+        .expect("the provider has all versions")
+        .with_root_certificates(roots)
+        .with_client_auth_cert(who.chain(), who.private_key())
+        .expect("the key belongs to the certificate");
+    Arc::new(config)
+}
+
 /// A client that takes any certificate, to look at it.
 ///
 /// # Panics

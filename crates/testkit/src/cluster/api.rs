@@ -1,0 +1,142 @@
+//! Requests to the API server as they are on the wire: for many changes, where starting kubectl for
+//! each would take longer than what is tested.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::ClientConfig;
+use serde_json::Value;
+
+use super::{ControlPlane, Credentials, lock};
+use crate::client::raw::RawClient;
+use crate::{Authority, Message, tls};
+
+/// What the API server answered.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The object, or the `Status` that says why there is none; null when it is not JSON.
+    pub body: Value,
+}
+
+/// The way to the API server, with a connection that is used again.
+pub(super) struct Line {
+    address: SocketAddr,
+    config: Arc<ClientConfig>,
+    token: Option<String>,
+    connection: Option<RawClient>,
+}
+
+impl Line {
+    pub(super) fn new(address: SocketAddr, authority: &Authority, who: &Credentials) -> Self {
+        let (config, token) = match who {
+            Credentials::Certificate(leaf) => (tls::client_as(authority.roots(), leaf), None),
+            Credentials::Token(token) => (tls::client(authority.roots(), &[]), Some(token.clone())),
+            Credentials::TokenFile(path) => {
+                let token = std::fs::read_to_string(path).expect("the file has a token");
+                (tls::client(authority.roots(), &[]), Some(token.trim().to_owned()))
+            }
+        };
+        Self { address, config, token, connection: None }
+    }
+
+    fn exchange(&mut self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Message> {
+        let content =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let body = body.map(ToString::to_string).unwrap_or_default();
+        let authorization =
+            self.token.as_ref().map_or(String::new(), |t| format!("Authorization: Bearer {t}\r\n"));
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\n{authorization}Accept: application/json\r\n\
+             Content-Type: {content}\r\nContent-Length: {}\r\n\r\n{body}",
+            self.address,
+            body.len()
+        );
+        // A kept connection may have ended with an API server that was killed.
+        if let Some(mut kept) = self.connection.take()
+            && kept.try_send(&request).is_ok()
+            && let Ok(message) = kept.try_read_response(method)
+        {
+            self.connection = Some(kept);
+            return Ok(message);
+        }
+        // To look for a listener first: the client of tests takes its absence as a failure.
+        drop(std::net::TcpStream::connect(self.address)?);
+        let mut client =
+            RawClient::connect_tls(self.address, &self.address.ip().to_string(), &self.config)?;
+        client.try_send(&request)?;
+        let message = client.try_read_response(method)?;
+        self.connection = Some(client);
+        Ok(message)
+    }
+}
+
+impl ControlPlane {
+    /// A request of somebody who may do everything. A `PATCH` is a JSON merge patch.
+    ///
+    /// # Errors
+    /// When the API server does not answer.
+    pub fn try_request(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+    ) -> io::Result<Answer> {
+        let message = lock(&self.line).exchange(method, path, body)?;
+        let body = serde_json::from_slice(&message.body).unwrap_or(Value::Null);
+        Ok(Answer { status: message.status(), body })
+    }
+
+    /// The object at a path of the API; `None` when there is none.
+    ///
+    /// # Panics
+    /// When the API server answers something else, or nothing.
+    pub fn look(&self, path: &str) -> Option<Value> {
+        let answer = self.try_request("GET", path, None).expect("the API server answers");
+        match answer.status {
+            200 => Some(answer.body),
+            404 => None,
+            _ => panic!("GET {path}: {answer:?}"),
+        }
+    }
+
+    /// Creates an object in a collection.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub fn create(&self, collection: &str, object: &Value) -> Value {
+        self.done("POST", collection, Some(object))
+    }
+
+    /// Writes an object anew.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub fn replace(&self, path: &str, object: &Value) -> Value {
+        self.done("PUT", path, Some(object))
+    }
+
+    /// Merges a patch into an object.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub fn patch(&self, path: &str, patch: &Value) -> Value {
+        self.done("PATCH", path, Some(patch))
+    }
+
+    /// Deletes an object.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub fn remove(&self, path: &str) {
+        self.done("DELETE", path, None);
+    }
+
+    fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let answer = self.try_request(method, path, body).expect("the API server answers");
+        assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
+        answer.body
+    }
+}

@@ -1,0 +1,172 @@
+//! A TCP line to the API server that can be cut, slowed and blocked.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use socket2::SockRef;
+
+/// A line from an address of its own to another; it ends when dropped.
+pub struct Cable {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+}
+
+#[derive(Default)]
+struct Shared {
+    is_ended: AtomicBool,
+    is_refusing: AtomicBool,
+    connections: AtomicUsize,
+    delay_ms: AtomicU64,
+    /// Both ends of what is open.
+    open: Mutex<Vec<(TcpStream, TcpStream)>>,
+    is_blocked: Mutex<bool>,
+    unblocked: Condvar,
+}
+
+impl Cable {
+    /// A line to `target`.
+    ///
+    /// # Panics
+    /// When loopback cannot be listened on.
+    pub fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("loopback");
+        let address = listener.local_addr().expect("a bound listener has an address");
+        let shared = Arc::new(Shared::default());
+        let of_listener = Arc::clone(&shared);
+        thread::spawn(move || accept(&listener, target, &of_listener));
+        Self { address, shared }
+    }
+
+    /// Where it begins.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// How many connections were made through it so far.
+    pub fn connections(&self) -> usize {
+        self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// Resets every connection; new ones can be made.
+    pub fn cut_connections(&self) {
+        for (client, server) in lock(&self.shared.open).drain(..) {
+            for end in [client, server] {
+                let _ = SockRef::from(&end).set_linger(Some(Duration::ZERO));
+                let _ = end.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// Ends new connections as soon as they are made, until told otherwise.
+    pub fn refuse(&self, is_refusing: bool) {
+        self.shared.is_refusing.store(is_refusing, Ordering::SeqCst);
+    }
+
+    /// Delays every piece that passes by this much.
+    pub fn delay(&self, delay: Duration) {
+        let delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+        self.shared.delay_ms.store(delay, Ordering::SeqCst);
+    }
+
+    /// Holds all bytes back, on connections that stay as they are: what a lost route looks like.
+    pub fn block(&self, is_blocked: bool) {
+        *lock(&self.shared.is_blocked) = is_blocked;
+        self.shared.unblocked.notify_all();
+    }
+}
+
+impl Drop for Cable {
+    fn drop(&mut self) {
+        self.shared.is_ended.store(true, Ordering::SeqCst);
+        self.block(false);
+        self.cut_connections();
+        // Wakes the accepting thread.
+        let _ = TcpStream::connect(self.address);
+    }
+}
+
+fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        if shared.is_ended.load(Ordering::SeqCst) {
+            return;
+        }
+        let Ok(client) = client else { continue };
+        if shared.is_refusing.load(Ordering::SeqCst) {
+            continue;
+        }
+        let Ok(server) = TcpStream::connect(target) else { continue };
+        shared.connections.fetch_add(1, Ordering::SeqCst);
+        let _ = (client.set_nodelay(true), server.set_nodelay(true));
+        if let (Ok(c), Ok(s)) = (client.try_clone(), server.try_clone()) {
+            lock(&shared.open).push((c, s));
+        }
+        for (from, to) in [(client.try_clone(), server.try_clone()), (Ok(server), Ok(client))] {
+            let shared = Arc::clone(shared);
+            if let (Ok(from), Ok(to)) = (from, to) {
+                thread::spawn(move || pass(from, to, &shared));
+            }
+        }
+    }
+}
+
+/// Passes bytes on in one direction until it ends.
+fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
+    let mut buffer = vec![0; 64 * 1024];
+    while let Ok(count @ 1..) = from.read(&mut buffer) {
+        let delay = shared.delay_ms.load(Ordering::SeqCst);
+        if delay > 0 {
+            thread::sleep(Duration::from_millis(delay));
+        }
+        let mut is_blocked = lock(&shared.is_blocked);
+        while *is_blocked {
+            is_blocked = shared.unblocked.wait(is_blocked).unwrap_or_else(PoisonError::into_inner);
+        }
+        drop(is_blocked);
+        if to.write_all(&buffer[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(Shutdown::Write);
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::raw::RawClient;
+    use crate::{Endpoint, wait_until};
+
+    const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
+
+    #[test]
+    fn a_cut_ends_what_is_open_and_not_what_comes() {
+        let endpoint = Endpoint::answering("HTTP/1.1 204 No Content\r\n\r\n");
+        let cable = Cable::to(endpoint.address());
+        let mut client = RawClient::connect(cable.address());
+        assert_eq!(client.exchange(GET).status(), 204);
+        cable.cut_connections();
+        assert!(client.try_send(GET).is_err() || client.try_read_response("GET").is_err());
+        assert_eq!(RawClient::connect(cable.address()).exchange(GET).status(), 204);
+        assert_eq!(cable.connections(), 2);
+    }
+
+    #[test]
+    fn what_is_blocked_comes_later_on_the_same_connection() {
+        let endpoint = Endpoint::answering("HTTP/1.1 204 No Content\r\n\r\n");
+        let cable = Cable::to(endpoint.address());
+        let mut client = RawClient::connect(cable.address());
+        cable.block(true);
+        client.send(GET);
+        wait_until("the line is up", || cable.connections() == 1);
+        assert_eq!(endpoint.text(), "");
+        cable.block(false);
+        assert_eq!(client.read_response("GET").status(), 204);
+    }
+}

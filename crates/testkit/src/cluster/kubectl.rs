@@ -1,0 +1,94 @@
+//! The `kubectl` that users have in their hands.
+
+use std::io::Write as _;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+use super::{ControlPlane, assets};
+
+impl ControlPlane {
+    /// Runs kubectl as somebody who may do everything; its output.
+    ///
+    /// # Panics
+    /// When it fails; what it said is shown.
+    pub fn kubectl(&self, arguments: &[&str]) -> String {
+        self.try_kubectl(arguments).unwrap_or_else(|why| panic!("kubectl {arguments:?}: {why}"))
+    }
+
+    /// As [`Self::kubectl`].
+    ///
+    /// # Errors
+    /// What kubectl said when it failed.
+    pub fn try_kubectl(&self, arguments: &[&str]) -> Result<String, String> {
+        self.kubectl_with(self.kubeconfig(), arguments, "")
+    }
+
+    /// Runs kubectl with a kubeconfig and this on its input.
+    ///
+    /// # Errors
+    /// What kubectl said when it failed.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    pub fn kubectl_with(
+        &self,
+        kubeconfig: &Path,
+        arguments: &[&str],
+        input: &str,
+    ) -> Result<String, String> {
+        let mut child = Command::new(assets::program("kubectl"))
+            .args(arguments)
+            .env_clear()
+            // What it learns of the API is kept here, so that the next call need not ask.
+            .env("HOME", self.directory())
+            .env("KUBECONFIG", kubeconfig)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("kubectl can be started");
+        let mut stdin = child.stdin.take().expect("its input is ours");
+        let input = input.to_owned();
+        // It may say much before it has read all.
+        let writer = std::thread::spawn(move || {
+            let _ = stdin.write_all(input.as_bytes());
+        });
+        let output = child.wait_with_output().expect("kubectl ends");
+        let _ = writer.join();
+        if output.status.success() {
+            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+        } else {
+            Err(String::from_utf8_lossy(&output.stderr).into_owned())
+        }
+    }
+
+    /// `kubectl apply` of manifests.
+    ///
+    /// # Panics
+    /// When it fails; what it said is shown.
+    pub fn apply(&self, manifests: &str) -> String {
+        self.kubectl_with(self.kubeconfig(), &["apply", "-f", "-"], manifests)
+            .unwrap_or_else(|why| panic!("kubectl apply: {why}\n{manifests}"))
+    }
+
+    /// `kubectl delete` of the objects of manifests; waits until they are gone.
+    ///
+    /// # Panics
+    /// When it fails; what it said is shown.
+    pub fn delete(&self, manifests: &str) -> String {
+        self.kubectl_with(self.kubeconfig(), &["delete", "-f", "-"], manifests)
+            .unwrap_or_else(|why| panic!("kubectl delete: {why}\n{manifests}"))
+    }
+
+    /// `kubectl get -o json`.
+    ///
+    /// # Panics
+    /// When it fails; what it said is shown.
+    pub fn kubectl_json(&self, arguments: &[&str]) -> Value {
+        let mut all = vec!["get", "-o", "json"];
+        all.extend(arguments);
+        serde_json::from_str(&self.kubectl(&all)).expect("kubectl writes JSON")
+    }
+}
