@@ -61,6 +61,7 @@ fn read(service: &NamedService, lookup: &Lookup<'_>, settings: &Settings) -> Fra
         provenance: scope.provenance(),
     };
     Fragment {
+        content: None,
         age,
         ssl_redirect: false,
         force_ssl_redirect: false,

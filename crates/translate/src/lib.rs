@@ -24,6 +24,7 @@ mod merge;
 mod nginx;
 mod objects;
 mod order;
+mod ours;
 mod pattern;
 mod scope;
 mod secret;
@@ -50,6 +51,7 @@ pub use objects::{
     Change, ContentHash, Object, ObjectEvent, ObjectKey, ObjectKind, ObjectStore,
     SERVICE_NAME_LABEL,
 };
+pub use ours::OurIngress;
 pub use settings::{
     DEFAULT_CONTROLLER_NAME, Dialect, EndpointOverride, ExternalNamePolicy, NGINX_CONTROLLER_NAME,
     NamedService, Settings,
@@ -76,6 +78,8 @@ pub struct Translation {
     pub report: Report,
     /// What was looked at, found or missing.
     pub references: References,
+    /// Every Ingress that is ours, by namespace and name, and how much of it is in the Model.
+    pub ingresses: Arc<[OurIngress]>,
     /// Where the endpoints of each upstream come from.
     sources: BTreeMap<UpstreamId, Arc<Endpoints>>,
 }
@@ -106,13 +110,26 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let mut diagnostics = reports.take();
     diagnostics.extend(fragments.iter().flat_map(|f| f.diagnostics.iter().cloned()));
     memo.end(objects, &model);
+    let ingresses = ours::summary(&fragments, &model);
     Translation {
         model,
         endpoints,
         material,
         report: Report::new(diagnostics),
         references,
+        ingresses,
         sources,
+    }
+}
+
+impl Translation {
+    /// An Ingress, if it is ours.
+    #[must_use]
+    pub fn ingress(&self, namespace: &str, name: &str) -> Option<&OurIngress> {
+        let place = self
+            .ingresses
+            .binary_search_by(|known| (&*known.namespace, &*known.name).cmp(&(namespace, name)));
+        Some(&self.ingresses[place.ok()?])
     }
 }
 
@@ -173,8 +190,14 @@ fn fragments(
         let fragment =
             memo.take(stored.content, &age, closed.as_ref(), objects).unwrap_or_else(|| {
                 let reading = ingress::Reading { lookup, settings, leaves: &memo.leaves };
-                let read = ingress::read(&stored.object, &object, age, closed, &reading);
-                let fragment = Arc::new(read);
+                let ours = ingress::Ours {
+                    ingress: &stored.object,
+                    object: &object,
+                    content: stored.content,
+                    age,
+                    class_closed: closed,
+                };
+                let fragment = Arc::new(ingress::read(ours, &reading));
                 memo.put(stored.content, &fragment, objects);
                 fragment
             });

@@ -72,6 +72,12 @@ impl Default for Settings {
 }
 
 impl Settings {
+    /// The settings of a cluster, whose API server has admitted and mirrored what is read.
+    #[must_use]
+    pub fn cluster() -> Self {
+        Self { standalone: false, ..Self::default() }
+    }
+
     /// The settings of a directory of manifests.
     #[must_use]
     pub fn standalone() -> Self {

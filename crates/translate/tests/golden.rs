@@ -113,6 +113,7 @@ fn write_all(
     translation: &Translation,
 ) -> std::fmt::Result {
     let model = &translation.model;
+    assert_counts(translation);
     if !parsed.is_readable {
         writeln!(out, "unreadable: the last good objects of this file keep serving")?;
     }
@@ -143,6 +144,30 @@ fn write_all(
     write_certificates(out, model)?;
     writeln!(out, "diagnostics")?;
     write_diagnostics(out, parsed, merged, translation)
+}
+
+/// What is said of each Ingress is what stands in the Model.
+fn assert_counts(translation: &Translation) {
+    let hosts = || translation.model.hosts.values();
+    let mut routes = 0;
+    for ours in &*translation.ingresses {
+        let is_its = |route: &&Route| {
+            let object = &route.provenance.object;
+            (&*object.kind, &object.namespace, &object.name)
+                == ("Ingress", &ours.namespace, &ours.name)
+        };
+        let of_host = |host: &VirtualHost| host.routes.iter().filter(is_its).count();
+        let own: usize = hosts().map(|host| of_host(host)).sum();
+        assert_eq!(ours.routes as usize, own);
+        assert_eq!(ours.hosts as usize, hosts().filter(|host| of_host(host) > 0).count());
+        assert_eq!(ours.is_programmed(), own > 0);
+        assert_eq!(translation.ingress(&ours.namespace, &ours.name), Some(ours));
+        routes += own;
+    }
+    assert!(translation.ingresses.is_sorted_by_key(|ours| (&ours.namespace, &ours.name)));
+    let kinds = |route: &&Route| &*route.provenance.object.kind == "Ingress";
+    assert_eq!(routes, hosts().flat_map(|host| &host.routes).filter(kinds).count());
+    assert_eq!(translation.ingress("default", "no-such-ingress"), None);
 }
 
 fn endpoint(endpoint: &Endpoint) -> String {

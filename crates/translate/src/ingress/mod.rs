@@ -19,7 +19,7 @@ use crate::annotation::{self, Wishes};
 use crate::as_read::AsRead;
 use crate::lookup::Lookup;
 use crate::memo::Leaves;
-use crate::objects::ObjectKey;
+use crate::objects::{ContentHash, ObjectKey};
 use crate::order::Age;
 use crate::scope::{Reports, Scope};
 use crate::service::{self, UpstreamPlan, Wanted, WantedPort};
@@ -32,6 +32,8 @@ pub(crate) use tls::{CertificateClaim, TlsEntry, certificate};
 #[derive(Clone, Debug)]
 pub(crate) struct Fragment {
     pub(crate) object: ObjectRef,
+    /// The content of the Ingress; none for what is no object.
+    pub(crate) content: Option<ContentHash>,
     pub(crate) age: Age,
     pub(crate) ssl_redirect: bool,
     pub(crate) force_ssl_redirect: bool,
@@ -89,6 +91,16 @@ pub(crate) struct PathRule {
     pub(crate) provenance: Provenance,
 }
 
+/// An Ingress that is ours.
+pub(crate) struct Ours<'o> {
+    pub(crate) ingress: &'o AsRead<Ingress>,
+    pub(crate) object: &'o ObjectRef,
+    pub(crate) content: ContentHash,
+    pub(crate) age: Age,
+    /// Its class closes it.
+    pub(crate) class_closed: Option<ClosedReason>,
+}
+
 /// What every Ingress is read with.
 pub(crate) struct Reading<'r> {
     pub(crate) lookup: &'r Lookup<'r>,
@@ -109,13 +121,8 @@ struct Walk<'w> {
 }
 
 /// Reads one Ingress of ours; all its routes answer 503 where its class closes it.
-pub(crate) fn read(
-    ingress: &AsRead<Ingress>,
-    object: &ObjectRef,
-    age: Age,
-    class_closed: Option<ClosedReason>,
-    reading: &Reading<'_>,
-) -> Fragment {
+pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
+    let Ours { ingress, object, content, age, class_closed } = ours;
     let &Reading { lookup, settings, leaves } = reading;
     let reports = Reports::default();
     let root = Scope::root(object, &reports);
@@ -136,6 +143,7 @@ pub(crate) fn read(
     };
     let mut fragment = Fragment {
         object: object.clone(),
+        content: Some(content),
         age,
         class_closed,
         ssl_redirect: walk.wishes.ssl_redirect,
