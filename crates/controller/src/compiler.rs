@@ -21,13 +21,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, EndpointTable, Generation, Model, Report};
 use telemetry::{BuildKind, CertificateExpiry, Telemetry};
+use translate::address::OwnListeners;
 use translate::{Memo, ObjectStore, References, Settings, Translation};
 
 use crate::changes::{RouteChanges, route_count};
 use crate::cluster::Inflow;
 use crate::latest::Latest;
 use crate::relevance::{self, Relevance};
-use crate::resolve::{self, Known, Names, OwnListeners, Query, Resolved, SystemLookup};
+use crate::resolve::{self, Known, Names, Query, Resolved, SystemLookup};
 use crate::source::Batch;
 use crate::{Change, Publish, Tell};
 
@@ -151,7 +152,7 @@ impl Compiler {
         names: Option<Names<SystemLookup>>,
         outside: Outside,
     ) -> Self {
-        let own_listeners = own_listeners(&settings);
+        let own_listeners = settings.own_listeners();
         Self {
             objects: ObjectStore::new(),
             settings,
@@ -209,7 +210,7 @@ impl Compiler {
                 self.due = self.due.max(Relevance::Endpoints);
             }
             Message::Settings(settings) => {
-                self.own_listeners = own_listeners(&settings);
+                self.own_listeners = settings.own_listeners();
                 self.settings = *settings;
                 self.due = Relevance::Full;
             }
@@ -499,10 +500,6 @@ impl Compiler {
             "serving"
         );
     }
-}
-
-fn own_listeners(settings: &Settings) -> OwnListeners {
-    OwnListeners::new(settings.listeners.iter().map(|listener| listener.address))
 }
 
 fn certificates(model: &Model) -> Vec<CertificateExpiry> {

@@ -35,6 +35,7 @@ pub use cluster::{
     ApiServer, Clients, ClusterSettings, ConnectError, Scope, is_in_pod, pod_namespace,
 };
 pub use load::{Loaded, load};
+pub use resolve::local_addresses;
 
 use cluster::{Inflow, Watches};
 use compiler::{Compiler, MESSAGES_MAX, Message, Outside, Want};

@@ -103,6 +103,7 @@ codes! {
     InvalidExternalName "invalid-external-name" Error Reference "InvalidExternalName" "name a DNS name, not an address";
     UnresolvedExternalName "unresolved-external-name" Warning Reference "UnresolvedExternalName" "mend the name or the name servers; the last known addresses are used while asking fails";
     InvalidEndpoint "invalid-endpoint" Warning Reference "InvalidEndpoint" "give the endpoint a usable IP address and port";
+    EndpointAddressRefused "endpoint-address-refused" Error Reference "EndpointAddressRefused" "give the Service endpoints of its own; --endpoint-addresses any lets them have any address";
     UnverifiedUpstreamTls "unverified-upstream-tls" Warning Reference "UnverifiedUpstreamTls" "nothing can be verified without a name and a trust bundle; traffic is encrypted only";
     TargetPortMatched "target-port-matched" Info Reference "TargetPortMatched" "name the Service's port; a targetPort works with the nginx dialect alone";
     UnknownAppProtocol "unknown-app-protocol" Info Reference "UnknownAppProtocol" "nothing; HTTP/1.1 is spoken";

@@ -21,8 +21,8 @@ use ipnet::IpNet;
 use layer::{Given, Layers, Origin, find, not_one, unreadable};
 use translate::{EndpointOverride, NamedService};
 use value::{
-    AccessLog, Auto, Dialect, ExternalNames, Format, HttpPath, LogLevel, NamespacedName, OrOff,
-    RefusedAnnotations, Secrets, Size, Value,
+    AccessLog, Auto, Dialect, EndpointAddresses, ExternalNames, Format, HttpPath, LogLevel,
+    NamespacedName, OrOff, RefusedAnnotations, Secrets, Size, Value,
 };
 
 /// A heading in the help and on the reference page.
@@ -196,9 +196,15 @@ settings! {
         /// Endpoints for a Service that no manifest gives any.
         /// `NAMESPACE/SERVICE[:PORT]=ADDRESS`, or `*=ADDRESS` for all such Services.
         endpoint: many EndpointOverride = "endpoint" "SERVICE=ADDRESS" [];
-        /// Which addresses a Service of type `ExternalName` may lead to: none (`off`), `public`
-        /// ones, or `any`. `auto` is `public` with manifests and in the nginx dialect, else `off`.
+        /// Which addresses a Service of type `ExternalName` may lead to.
+        /// `auto` is `public` with manifests and in the nginx dialect, and `off` otherwise.
         external_name: one Auto<ExternalNames> = "external-name" "POLICY" ["auto"];
+        /// Which addresses endpoints may have, whoever wrote them down.
+        /// `routable` refuses those of this machine, of its link, of a cloud's metadata and of our
+        /// own listeners.
+        /// `auto` is `routable` in a cluster; with manifests, loopback addresses and our own
+        /// listeners may be endpoints, too.
+        endpoint_addresses: one Auto<EndpointAddresses> = "endpoint-addresses" "WHICH" ["auto"];
         /// Ask this name server for the names of `ExternalName` Services, and no other.
         /// Without it, those of `/etc/resolv.conf` are asked.
         name_server: many SocketAddr = "name-server" "ADDRESS" [];
@@ -246,6 +252,9 @@ settings! {
         /// The name of the node under this pod.
         /// `auto` is what the environment variable `NODE_NAME` says.
         node_name: one Auto<String> = "node-name" "NAME" ["auto"];
+        /// The zone of that node: endpoints that are meant for it are used before others.
+        /// `auto` is what the environment variable `NODE_ZONE` says.
+        zone: one Auto<String> = "zone" "NAME" ["auto"];
     }
     Listeners {
         /// Listen for cleartext HTTP/1 and HTTP/2 here; `off` for none.
@@ -434,12 +443,16 @@ impl Settings {
         let config = config.map(ToOwned::to_owned).or_else(|| {
             environment.iter().find(|(name, _)| name == "PORTCULLIS_CONFIG").map(|(_, v)| v.clone())
         });
+        let of_pod = layer::of_pod(&environment);
         let mut errors = layers.offer_environment(environment);
         if let Some(path) = config {
             match std::fs::read_to_string(&path) {
                 Ok(text) => errors.extend(layers.offer_file(&path, &text)),
                 Err(error) => errors.push(SettingsError::new(format!("{path}: {error}"))),
             }
+        }
+        for (setting, text) in of_pod {
+            layers.offer(setting, Given { texts: vec![text], origin: Origin::Environment });
         }
         for (setting, text) in presets.iter().filter_map(|(name, text)| Some((find(name)?, text))) {
             let texts = vec![(*text).to_owned()];

@@ -13,7 +13,8 @@ use telemetry::{LogTarget, TelemetrySettings};
 
 use crate::machine::Cpus;
 use crate::settings::value::{
-    AccessLog, Dialect, ExternalNames, Format, LogLevel, OrOff, RefusedAnnotations, Secrets, Size,
+    AccessLog, Dialect, EndpointAddresses, ExternalNames, Format, LogLevel, OrOff,
+    RefusedAnnotations, Secrets, Size,
 };
 use crate::settings::{Settings, SettingsError};
 
@@ -81,6 +82,13 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
             ExternalNames::Public => translate::ExternalNamePolicy::Public,
             ExternalNames::Any => translate::ExternalNamePolicy::Any,
         }),
+        endpoint_addresses: settings.endpoint_addresses.set().map(|addresses| match addresses {
+            EndpointAddresses::Routable => translate::EndpointAddresses::Routable,
+            EndpointAddresses::Any => translate::EndpointAddresses::Any,
+        }),
+        other_listeners: Settings::addresses(&settings.admin),
+        local_addresses: controller::local_addresses(),
+        zone: settings.zone.set(),
         default_backend: settings.default_backend_service.at(),
         ignored_annotations: settings
             .refused_annotations

@@ -11,11 +11,12 @@ use std::sync::Arc;
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use model::{Code, Effect, Endpoint, Provenance};
 
+use crate::address::{self, OwnListeners};
 use crate::as_read::AsRead;
 use crate::lookup::Lookup;
 use crate::objects::LEADER_ANNOTATION;
 use crate::scope::{Reports, Scope};
-use crate::settings::{EndpointOverride, Settings};
+use crate::settings::{EndpointAddresses, EndpointOverride, ExternalNamePolicy, Settings};
 
 /// As many addresses of a subset are mirrored as the mirroring controller would.
 const MIRRORED_ADDRESSES_MAX: usize = 1000;
@@ -96,18 +97,31 @@ pub(crate) fn is_about(
     })
 }
 
-/// Neither of this machine nor of this link, nor meant for many.
-pub(crate) fn is_public_enough(address: IpAddr) -> bool {
-    let address = address.to_canonical();
-    !address.is_loopback() && is_usable(address)
+/// What endpoints are found with.
+pub(crate) struct Finding<'f> {
+    lookup: &'f Lookup<'f>,
+    settings: &'f Settings,
+    own: OwnListeners,
 }
 
-fn is_usable(address: IpAddr) -> bool {
-    let link_local = match address {
-        IpAddr::V4(address) => address.is_link_local() || address.is_broadcast(),
-        IpAddr::V6(address) => address.is_unicast_link_local(),
-    };
-    !address.is_unspecified() && !address.is_multicast() && !link_local
+impl<'f> Finding<'f> {
+    pub(crate) fn new(lookup: &'f Lookup<'f>, settings: &'f Settings) -> Self {
+        Self { lookup, settings, own: settings.own_listeners() }
+    }
+
+    /// Why an address that somebody wrote may not be used.
+    fn refusal(&self, address: SocketAddr) -> Option<&'static str> {
+        let ip = address.ip();
+        match self.settings.endpoint_addresses {
+            Some(EndpointAddresses::Any) => address::of_nobody(ip),
+            // A laptop's endpoints are on its loopback.
+            None if self.settings.standalone && ip.is_loopback() => None,
+            None if self.settings.standalone => address::of_ip(ip),
+            Some(EndpointAddresses::Routable) | None => {
+                address::refusal(address, &self.own, &self.settings.local_addresses)
+            }
+        }
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -123,12 +137,8 @@ struct Candidate {
 
 impl Endpoints {
     /// The usable endpoints now, sorted. Reports what could not be used, and when nothing is left.
-    pub(crate) fn find(
-        &self,
-        lookup: &Lookup<'_>,
-        settings: &Settings,
-        reports: &Reports,
-    ) -> Arc<[Endpoint]> {
+    pub(crate) fn find(&self, finding: &Finding<'_>, reports: &Reports) -> Arc<[Endpoint]> {
+        let &Finding { lookup, settings, .. } = finding;
         let overridden: Vec<SocketAddr> = settings
             .endpoint_overrides
             .iter()
@@ -151,16 +161,17 @@ impl Endpoints {
         let mut notes = Notes::default();
         let endpoints = match &self.source {
             Source::Dns => return Arc::from([]),
-            Source::Static(address) => return plain(vec![*address]),
+            &Source::Static(address) => return self.one_address(address, finding, &scope),
             Source::Overrides => Vec::new(),
             Source::Slices { port_name, target_port, mirrored, families } => {
-                let mut candidates = Candidates { settings, scope: &scope, found: BTreeMap::new() };
+                let mut candidates = Candidates { finding, scope: &scope, found: BTreeMap::new() };
                 for slice in lookup.slices(&self.namespace, &self.service).into_iter().flatten() {
                     candidates.add_slice(&slice.1.object, port_name, *target_port, &mut notes);
                 }
                 if *mirrored {
                     candidates.add_mirrored(lookup, self, port_name, &mut notes);
                 }
+                notes.report_refused(&scope);
                 usable(candidates.found.into_values().collect(), *families, settings)
             }
         };
@@ -178,6 +189,24 @@ impl Endpoints {
             self.report_none(&scope, &notes, settings);
         }
         plain(fallback)
+    }
+
+    /// The address that a Service names in place of a name.
+    fn one_address(
+        &self,
+        address: SocketAddr,
+        finding: &Finding<'_>,
+        scope: &Scope<'_>,
+    ) -> Arc<[Endpoint]> {
+        let Finding { settings, own, .. } = finding;
+        let why = address::refusal(address, own, &settings.local_addresses);
+        let Some(why) = why.filter(|_| settings.external_name != Some(ExternalNamePolicy::Any))
+        else {
+            return plain(vec![address]);
+        };
+        let message = format!("Service {}/{} is {address}, {why}", self.namespace, self.service);
+        scope.report(Code::ExternalNameForbidden, Effect::RouteResponds(503), message);
+        plain(Vec::new())
     }
 
     fn report_none(&self, scope: &Scope<'_>, notes: &Notes, settings: &Settings) {
@@ -211,10 +240,26 @@ struct Notes {
     other_ports: Vec<String>,
     /// Something that may have been an endpoint could not be read.
     unreadable: bool,
+    /// Addresses that requests may not be sent to, and what is to be said of the first.
+    refused: usize,
+    first_refused: Option<String>,
+}
+
+impl Notes {
+    /// One report for all: whoever writes endpoints could write any number.
+    fn report_refused(&self, scope: &Scope<'_>) {
+        let Some(first) = &self.first_refused else { return };
+        let more = match self.refused - 1 {
+            0 => String::new(),
+            more => format!(", like {more} more of its endpoints"),
+        };
+        let message = format!("{first}; it gets no requests{more}");
+        scope.report(Code::EndpointAddressRefused, Effect::None, message);
+    }
 }
 
 struct Candidates<'c> {
-    settings: &'c Settings,
+    finding: &'c Finding<'c>,
     scope: &'c Scope<'c>,
     found: BTreeMap<SocketAddr, Candidate>,
 }
@@ -268,14 +313,14 @@ impl Candidates<'_> {
                 notes.endpoints += 1;
                 // All addresses of one endpoint are interchangeable; consumers take the first.
                 let Some(text) = endpoint.addresses.first() else { continue };
-                let Some(address) = self.address(text, name) else { continue };
+                let Some(address) = self.address(text, number, name, notes) else { continue };
                 let conditions = endpoint.conditions.as_ref();
                 let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
                 let serving = conditions.and_then(|c| c.serving).unwrap_or(true);
                 let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
                 let hints = endpoint.hints.as_ref().and_then(|h| h.for_zones.as_ref());
                 self.add(Candidate {
-                    address: SocketAddr::new(address, number),
+                    address,
                     ready,
                     lingering: !ready && serving && terminating,
                     zone: endpoint.zone.as_deref().map(Into::into),
@@ -329,9 +374,12 @@ impl Candidates<'_> {
                 let ready = subset.addresses.iter().flatten().map(|a| (a, true));
                 let waiting = subset.not_ready_addresses.iter().flatten().map(|a| (a, false));
                 for (entry, ready) in ready.chain(waiting).take(MIRRORED_ADDRESSES_MAX) {
-                    let Some(address) = self.address(&entry.ip, &plan.service) else { continue };
+                    let from = &*plan.service;
+                    let Some(address) = self.address(&entry.ip, number, from, notes) else {
+                        continue;
+                    };
                     self.add(Candidate {
-                        address: SocketAddr::new(address, number),
+                        address,
                         ready,
                         lingering: false,
                         zone: None,
@@ -353,19 +401,18 @@ impl Candidates<'_> {
         }
     }
 
-    /// The API server forbids these addresses; they are checked again, since manifests need no API
-    /// server. A laptop's endpoints are on its loopback.
-    fn address(&self, text: &str, from: &str) -> Option<IpAddr> {
+    /// The address of an endpoint, if requests may be sent there. The API server forbids some of
+    /// those that are refused; it does not know our listeners, and manifests need no API server.
+    fn address(&self, text: &str, port: u16, from: &str, notes: &mut Notes) -> Option<SocketAddr> {
         let Ok(address) = text.parse::<IpAddr>() else {
             self.refuse(format!("{from}: `{text}` is no IP address"));
             return None;
         };
-        let address = address.to_canonical();
-        if !is_usable(address) || (address.is_loopback() && !self.settings.standalone) {
-            self.refuse(format!("{from}: {address} is no address of an endpoint"));
-            return None;
-        }
-        Some(address)
+        let address = SocketAddr::new(address.to_canonical(), port);
+        let Some(why) = self.finding.refusal(address) else { return Some(address) };
+        notes.refused += 1;
+        notes.first_refused.get_or_insert_with(|| format!("{from}: {address} is {why}"));
+        None
     }
 
     fn refuse(&self, message: String) {

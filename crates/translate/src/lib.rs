@@ -11,6 +11,7 @@
 //! the objects came in and whatever the memo holds. Nothing that an object says can make it fail;
 //! what cannot be served keeps its place, answers 503, and is reported.
 
+pub mod address;
 mod annotation;
 mod as_read;
 mod class;
@@ -53,12 +54,12 @@ pub use objects::{
 };
 pub use ours::OurIngress;
 pub use settings::{
-    DEFAULT_CONTROLLER_NAME, Dialect, EndpointOverride, ExternalNamePolicy, NGINX_CONTROLLER_NAME,
-    NamedService, Settings,
+    DEFAULT_CONTROLLER_NAME, Dialect, EndpointAddresses, EndpointOverride, ExternalNamePolicy,
+    NGINX_CONTROLLER_NAME, NamedService, Settings,
 };
 
 use class::Classes;
-use endpoints::Endpoints;
+use endpoints::{Endpoints, Finding};
 use ingress::Fragment;
 use lookup::Lookup;
 use order::Age;
@@ -98,10 +99,9 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     model.hosts = merge::hosts(&fragments, &https, memo, &reports);
     let material = tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
     let sources = upstreams(&mut model, &fragments);
-    let endpoints = sources
-        .iter()
-        .map(|(id, source)| (id.clone(), source.find(&lookup, settings, &reports)))
-        .collect();
+    let finding = Finding::new(&lookup, settings);
+    let endpoints =
+        sources.iter().map(|(id, source)| (id.clone(), source.find(&finding, &reports))).collect();
     let mut references = References::default();
     references.extend(lookup.take());
     for fragment in &fragments {
@@ -144,10 +144,11 @@ pub fn endpoints_only(
     previous: &Translation,
 ) -> Option<EndpointTable> {
     let lookup = Lookup::new(objects);
+    let finding = Finding::new(&lookup, settings);
     let mut table = EndpointTable::new();
     for (id, source) in &previous.sources {
         let reports = Reports::default();
-        let found = source.find(&lookup, settings, &reports);
+        let found = source.find(&finding, &reports);
         let known = previous.endpoints.get(id)?;
         if known.is_empty() != found.is_empty() {
             return None;

@@ -6,7 +6,7 @@
 //! gives what translating without one gives. What was not used in a translation is forgotten.
 
 use std::cell::RefCell;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -91,10 +91,16 @@ impl Memo {
         Self::default()
     }
 
-    /// Forgets everything if the settings are not those it was made with. Time and listeners do not
-    /// enter into anything that is kept.
+    /// Forgets everything if the settings are not those it was made with. Time, listeners and
+    /// addresses of this machine do not enter into anything that is kept.
     pub(crate) fn begin(&mut self, settings: &Settings) {
-        let settings = Settings { now: None, listeners: Vec::new(), ..settings.clone() };
+        let settings = Settings {
+            now: None,
+            listeners: Vec::new(),
+            other_listeners: Vec::new(),
+            local_addresses: BTreeSet::new(),
+            ..settings.clone()
+        };
         if self.settings.as_ref() != Some(&settings) {
             *self = Self { settings: Some(settings), ..Self::default() };
         }

@@ -14,6 +14,7 @@ use model::{
     UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 
+use crate::address;
 use crate::endpoints::{self, Endpoints, Source};
 use crate::lookup::Lookup;
 use crate::scope::Scope;
@@ -395,12 +396,12 @@ fn destination(
             Dialect::Kubernetes => {
                 Err((Code::InvalidExternalName, "which is an address and no name"))
             }
-            Dialect::Nginx if any || endpoints::is_public_enough(address) => {
+            Dialect::Nginx if any || address::of_ip(address).is_none() => {
                 Ok(Source::Static(SocketAddr::new(address, port)))
             }
             Dialect::Nginx => Err((
                 Code::ExternalNameForbidden,
-                "which is loopback, link-local or meant for many",
+                "which is loopback, link-local, of a cloud or meant for many",
             )),
         };
     }

@@ -2,11 +2,14 @@
 //!
 //! Read once at start and never changed during a process, except for listeners.
 
+use std::collections::BTreeSet;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
 use model::Listener;
+
+use crate::address::OwnListeners;
 
 /// The controller name of Portcullis when none is given.
 pub const DEFAULT_CONTROLLER_NAME: &str = "portcullis.io/ingress-controller";
@@ -38,6 +41,13 @@ pub struct Settings {
     /// What an `ExternalName` Service may do; when absent `Public` in standalone mode and in the
     /// nginx dialect, else `Off`.
     pub external_name: Option<ExternalNamePolicy>,
+    /// Which addresses endpoints may have; when absent `Routable` in a cluster, and with manifests
+    /// those and loopback addresses.
+    pub endpoint_addresses: Option<EndpointAddresses>,
+    /// Where we listen besides: nobody makes it an endpoint.
+    pub other_listeners: Vec<SocketAddr>,
+    /// The addresses of this machine.
+    pub local_addresses: BTreeSet<IpAddr>,
     /// The Service that answers where no Ingress has a route, or a default backend.
     pub default_backend: Option<NamedService>,
     /// Names of refused annotations that close no routes; see [`crate::may_ignore`].
@@ -62,6 +72,9 @@ impl Default for Settings {
             standalone: false,
             endpoint_overrides: Vec::new(),
             external_name: None,
+            endpoint_addresses: None,
+            other_listeners: Vec::new(),
+            local_addresses: BTreeSet::new(),
             default_backend: None,
             ignored_annotations: Vec::new(),
             default_certificate: None,
@@ -82,6 +95,15 @@ impl Settings {
     #[must_use]
     pub fn standalone() -> Self {
         Self { standalone: true, ..Self::default() }
+    }
+}
+
+impl Settings {
+    /// Where we listen.
+    #[must_use]
+    pub fn own_listeners(&self) -> OwnListeners {
+        let traffic = self.listeners.iter().map(|listener| listener.address);
+        OwnListeners::new(traffic.chain(self.other_listeners.iter().copied()))
     }
 }
 
@@ -127,6 +149,27 @@ impl FromStr for ExternalNamePolicy {
             "public" => Ok(Self::Public),
             "any" => Ok(Self::Any),
             _ => Err(format!("`{text}` is no such policy: off, public or any")),
+        }
+    }
+}
+
+/// Which addresses the endpoints of a Service may have, whoever wrote them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EndpointAddresses {
+    /// Not this machine, its link, the metadata of a cloud, nor our own listeners.
+    Routable,
+    /// Whatever can be connected to.
+    Any,
+}
+
+impl FromStr for EndpointAddresses {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "routable" => Ok(Self::Routable),
+            "any" => Ok(Self::Any),
+            _ => Err(format!("`{text}` is no such choice: routable or any")),
         }
     }
 }

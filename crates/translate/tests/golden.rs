@@ -78,6 +78,16 @@ fn settings(text: &str) -> Settings {
     for word in words.split_whitespace() {
         match word.split_once('=').unwrap_or((word, "")) {
             ("cluster", _) => settings.standalone = false,
+            ("listener", value) => {
+                settings.other_listeners.push(value.parse().expect("a setting is well written"));
+            }
+            ("local-address", value) => {
+                settings.local_addresses.insert(value.parse().expect("a setting is well written"));
+            }
+            ("endpoint-addresses", value) => {
+                let addresses = value.parse().expect("a setting is well written");
+                settings.endpoint_addresses = Some(addresses);
+            }
             ("dialect", value) => {
                 settings.dialect = Some(value.parse().expect("a setting is well written"));
             }

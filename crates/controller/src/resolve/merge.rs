@@ -7,8 +7,9 @@ use model::{
     Code, Diagnostic, Effect, Endpoint, EndpointTable, ExternalName, Model, Provenance, Upstream,
 };
 
-use super::address::{OwnListeners, local_addresses, refusal};
-use super::{Known, Query, Resolved};
+use translate::address::{OwnListeners, refusal};
+
+use super::{Known, Query, Resolved, local_addresses};
 
 /// Enters the addresses of names into `table`, and says what is wrong with them.
 pub(crate) fn merge(

@@ -5,7 +5,7 @@
 //! known not to exist has no endpoints. The compiler merges the answers into the table it
 //! publishes.
 
-mod address;
+mod local;
 mod lookup;
 mod merge;
 
@@ -19,7 +19,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::AbortHandle;
 
-pub(crate) use address::OwnListeners;
+pub use local::local_addresses;
 pub(crate) use lookup::SystemLookup;
 pub(crate) use merge::merge;
 

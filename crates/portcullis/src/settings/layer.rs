@@ -139,6 +139,24 @@ impl Layers {
 
 const PREFIX: &str = "PORTCULLIS_";
 
+/// What the manifest of a pod lets the gateway know of its place, by the names that are usual for
+/// it (Kubernetes documentation, "Downward API"); weaker than any setting.
+const OF_POD: [(&str, &str); 4] = [
+    ("POD_NAME", "pod-name"),
+    ("POD_NAMESPACE", "pod-namespace"),
+    ("NODE_NAME", "node-name"),
+    ("NODE_ZONE", "zone"),
+];
+
+/// The settings that the variables of [`OF_POD`] give; an empty one says nothing.
+pub(super) fn of_pod(variables: &[(String, String)]) -> Vec<(&'static Setting, String)> {
+    let value = |wanted: &str| {
+        let (_, text) = variables.iter().find(|(name, text)| name == wanted && !text.is_empty())?;
+        Some(text.clone())
+    };
+    OF_POD.iter().filter_map(|(variable, name)| Some((find(name)?, value(variable)?))).collect()
+}
+
 /// The setting of this name.
 pub fn find(name: &str) -> Option<&'static Setting> {
     SETTINGS.iter().find(|setting| setting.name == name)

@@ -127,6 +127,20 @@ fn a_limit_beyond_reason_is_refused() {
 }
 
 #[test]
+fn what_the_pod_says_of_its_place_is_weaker_than_any_setting() {
+    let environment = variables(&[
+        ("NODE_NAME", "node-1"),
+        ("NODE_ZONE", ""),
+        ("POD_NAME", "gateway-0"),
+        ("PORTCULLIS_POD_NAME", "other"),
+    ]);
+    let settings = Settings::load(Layers::default(), None, environment, &[]).unwrap();
+    assert_eq!(settings.node_name.set().as_deref(), Some("node-1"));
+    assert_eq!(settings.pod_name.set().as_deref(), Some("other"));
+    assert_eq!(settings.zone, Auto::Auto);
+}
+
+#[test]
 fn names_are_kebab_case_and_told_once() {
     let mut names: Vec<&str> = SETTINGS.iter().map(|setting| setting.name).collect();
     assert!(names.iter().all(|name| {

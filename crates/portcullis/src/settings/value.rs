@@ -361,6 +361,16 @@ choices! {
 }
 
 choices! {
+    /// Which addresses endpoints may have.
+    EndpointAddresses {
+        /// Not this machine, its link, the metadata of a cloud, nor our own listeners.
+        Routable = "routable",
+        /// Whatever can be connected to.
+        Any = "any",
+    }
+}
+
+choices! {
     /// Which addresses a Service of type `ExternalName` may lead to.
     ExternalNames {
         /// None: its routes answer 503.

@@ -77,6 +77,7 @@ fn settings(flags: &[String]) -> Result<Settings, String> {
             "--ingress-class" => settings.ingress_classes.push(value.clone()),
             "--controller-name" => settings.controller_names.push(value.clone()),
             "--external-name" => settings.external_name = Some(value.parse()?),
+            "--endpoint-addresses" => settings.endpoint_addresses = Some(value.parse()?),
             "--endpoint" => settings.endpoint_overrides.push(value.parse()?),
             "--default-backend-service" => settings.default_backend = Some(value.parse()?),
             "--refused-annotations" => settings
