@@ -43,6 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let controller = controller::start(
         ControllerSettings {
             source: Source::Manifests(vec![folder.path().to_owned()]),
+            last_good: None,
             translation: Settings::standalone(),
             runtime: None,
             name_servers: Vec::new(),

@@ -103,6 +103,8 @@ struct Hold {
 
 /// What the compiler speaks to.
 pub(crate) struct Outside {
+    /// What an earlier process served last.
+    pub(crate) last_good: Option<Translation>,
     pub(crate) want: Option<Want>,
     pub(crate) publish: Publish,
     pub(crate) report: Tell,
@@ -176,6 +178,9 @@ impl Compiler {
 
     /// Works until told to stop.
     pub(crate) fn run(mut self, inbox: &Receiver<Message>) {
+        if let Some(last_good) = self.outside.last_good.take() {
+            self.serve_last_good(last_good);
+        }
         loop {
             let now = Instant::now();
             let first = match self.next_step(now) {
@@ -193,6 +198,23 @@ impl Compiler {
                 }
             }
             self.step(Instant::now());
+        }
+    }
+
+    /// Serves what an earlier process served, until the objects are known. Where we listen is for
+    /// today's settings to say.
+    fn serve_last_good(&mut self, mut last_good: Translation) {
+        last_good.model.listeners.clone_from(&self.settings.listeners);
+        last_good.model.listeners.sort_unstable();
+        let publish = &mut self.outside.publish;
+        let published = catch_unwind(AssertUnwindSafe(|| publish(&last_good, Change::Full)));
+        if let Ok(observed) = published {
+            self.from_publish = observed;
+            let generation = last_good.model.generation();
+            let hosts = last_good.model.hosts.len();
+            tracing::warn!(%generation, hosts, "serving the last good configuration until objects are read");
+            self.outside.telemetry.serves_last_good(true);
+            self.outside.latest.replace_from_file(Arc::new(last_good));
         }
     }
 
@@ -387,6 +409,7 @@ impl Compiler {
             Some(unmerged) => Some(std::mem::replace(&mut current.endpoints, unmerged)),
             None => None,
         };
+        self.outside.telemetry.serves_last_good(false);
         match published {
             Ok(observed) if change != Change::EndpointsOnly => self.from_publish = observed,
             Ok(_) => {}

@@ -21,6 +21,8 @@ struct State {
     newer: Option<(EndpointTable, Report)>,
     /// How many publishes there were.
     count: u64,
+    /// What is served was read from the last-good file, and nothing was built since.
+    is_from_file: bool,
 }
 
 impl Latest {
@@ -34,7 +36,21 @@ impl Latest {
         state.translation = Some(translation);
         state.newer = None;
         state.count += 1;
+        state.is_from_file = false;
         self.published.notify_all();
+    }
+
+    /// What was served by an earlier process is served until something is built.
+    pub(crate) fn replace_from_file(&self, translation: Arc<Translation>) {
+        self.replace(translation);
+        self.state().is_from_file = true;
+    }
+
+    /// How many publishes there were, and what is served, unless it was not built here.
+    pub(crate) fn get_built(&self) -> (u64, Option<Arc<Translation>>) {
+        let served = self.get();
+        let state = self.state();
+        (state.count, served.filter(|_| !state.is_from_file))
     }
 
     /// Endpoints and report are new.

@@ -13,6 +13,7 @@
 mod changes;
 mod cluster;
 mod compiler;
+mod last_good;
 mod latest;
 mod load;
 mod relevance;
@@ -34,11 +35,13 @@ use translate::{References, Settings, Translation};
 pub use cluster::{
     ApiServer, Clients, ClusterSettings, ConnectError, Scope, is_in_pod, pod_namespace,
 };
+pub use last_good::LastGood;
 pub use load::{Loaded, load};
 pub use resolve::local_addresses;
 
 use cluster::{Inflow, Watches};
 use compiler::{Compiler, MESSAGES_MAX, Message, Outside, Want};
+use last_good::Keeper;
 use latest::Latest;
 use resolve::{Names, SystemLookup};
 use source::Watching;
@@ -88,6 +91,8 @@ pub struct ControllerSettings {
     pub source: Source,
     /// What translation depends on besides objects. Without `now`, the time of each build is taken.
     pub translation: Settings,
+    /// Where what is served is kept, for the next start.
+    pub last_good: Option<LastGood>,
     /// Where names are resolved; without it names have no endpoints. Needs I/O and time enabled.
     pub runtime: Option<tokio::runtime::Handle>,
     /// Whom names are asked of; where nobody is named, of whom the system asks.
@@ -100,6 +105,7 @@ pub struct Controller {
     inbox: Sender<Message>,
     compiler: Option<JoinHandle<()>>,
     source: Option<Running>,
+    keeper: Option<Keeper>,
     latest: Arc<Latest>,
     settings: Settings,
 }
@@ -149,7 +155,13 @@ pub fn start(
         Names::new(runtime, SystemLookup::new(settings.name_servers), tell)
     });
     let latest = Arc::new(Latest::default());
-    let outside = Outside { want, publish, report, telemetry, latest: Arc::clone(&latest) };
+    let last_good = settings.last_good.as_ref().and_then(read_last_good);
+    let keeper = match settings.last_good {
+        Some(last_good) => Some(Keeper::start(last_good, Arc::clone(&latest))?),
+        None => None,
+    };
+    let outside =
+        Outside { last_good, want, publish, report, telemetry, latest: Arc::clone(&latest) };
     let compiler = Compiler::new(settings.translation.clone(), names, outside);
     let compiler = std::thread::Builder::new()
         .name("compiler".into())
@@ -166,9 +178,26 @@ pub fn start(
         inbox,
         compiler: Some(compiler),
         source: Some(source),
+        keeper,
         latest,
         settings: settings.translation,
     })
+}
+
+/// What an earlier process served last, where it can be read.
+fn read_last_good(last_good: &LastGood) -> Option<Translation> {
+    let path = last_good.path.display();
+    match last_good.read() {
+        Ok(translation) => Some(translation),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::info!(%path, "no last good configuration there yet");
+            None
+        }
+        Err(error) => {
+            tracing::error!(%path, %error, "the last good configuration is not used");
+            None
+        }
+    }
 }
 
 /// A source before anybody listens to it.
@@ -212,5 +241,7 @@ impl Drop for Controller {
             let _ = compiler.join();
         }
         drop(self.source.take());
+        // What was served last is kept.
+        drop(self.keeper.take());
     }
 }

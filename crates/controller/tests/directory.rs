@@ -55,6 +55,7 @@ impl Gateway {
         let controller = controller::start(
             ControllerSettings {
                 source: Source::Manifests(paths(folder.path())),
+                last_good: None,
                 translation: Settings::standalone(),
                 runtime: None,
                 name_servers: Vec::new(),
@@ -330,6 +331,7 @@ fn a_path_that_does_not_exist_is_an_error() {
     let started = controller::start(
         ControllerSettings {
             source: Source::Manifests(vec!["/nonexistent/manifests".into()]),
+            last_good: None,
             translation: Settings::standalone(),
             runtime: None,
             name_servers: Vec::new(),

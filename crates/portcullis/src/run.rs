@@ -266,6 +266,7 @@ fn start_controller(
     };
     let controller = ControllerSettings {
         source,
+        last_good: wiring::last_good(settings),
         translation: wiring::translation(settings),
         runtime: Some(control.handle().clone()),
         name_servers: settings.name_server.clone(),

@@ -242,6 +242,11 @@ settings! {
         /// `referenced` reads those that an Ingress or a setting names, one by one;
         /// `all-tls` reads every Secret of type `kubernetes.io/tls` there is.
         secrets: one Secrets = "secrets" "WHICH" ["referenced"];
+        /// Keep what is served in this file, and serve it at the next start until objects are read.
+        last_good: one OrOff<String> = "last-good" "FILE" ["off"];
+        /// Keep the private keys of certificates in that file, too.
+        /// Without them, TLS serves the default certificate until Secrets are read.
+        last_good_keys: one bool = "last-good-keys" "BOOL" ["false"];
         /// The name of this pod.
         /// `auto` is what the environment variable `POD_NAME` says, or the name of the host.
         pod_name: one Auto<String> = "pod-name" "NAME" ["auto"];

@@ -6,7 +6,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use controller::{ApiServer, Clients, ClusterSettings, Scope};
+use controller::{ApiServer, Clients, ClusterSettings, LastGood, Scope};
 use model::{Listener, ListenerProtocol};
 use proxy::{Limits, ProxySettings};
 use telemetry::{LogTarget, TelemetrySettings};
@@ -131,6 +131,12 @@ pub(crate) fn cluster(settings: &Settings, clients: Clients) -> ClusterSettings 
         None => Scope::Namespaces(settings.watch_namespace.iter().cloned().collect()),
     };
     ClusterSettings { clients, scope, reads_all_tls: settings.secrets == Secrets::AllTls }
+}
+
+/// Where what is served is kept for the next start.
+pub(crate) fn last_good(settings: &Settings) -> Option<LastGood> {
+    let path = PathBuf::from(settings.last_good.at()?);
+    Some(LastGood { path, keeps_keys: settings.last_good_keys })
 }
 
 /// What holds in a pod where nobody says otherwise: the ports of the shipped Service are reached

@@ -11,9 +11,9 @@ use crate::Telemetry;
 use crate::exposition::Exposition;
 use crate::histogram::{Histogram, HistogramSum};
 use crate::metrics::{
-    CERTIFICATE_EXPIRY, CONFIG_BUILD_DURATION, CONFIG_BUILDS, CONFIG_LAST_SUCCESS,
-    CONFIG_LAST_SUCCESSFUL, CONFIG_STALE_FILES, DIAGNOSTICS, GENERATION, REASONS_MAX,
-    SNAPSHOTS_LIVE, WATCH_FAILURES, WATCH_LISTS, WATCH_STALE_SINCE,
+    CERTIFICATE_EXPIRY, CONFIG_BUILD_DURATION, CONFIG_BUILDS, CONFIG_LAST_GOOD,
+    CONFIG_LAST_SUCCESS, CONFIG_LAST_SUCCESSFUL, CONFIG_STALE_FILES, DIAGNOSTICS, GENERATION,
+    REASONS_MAX, SNAPSHOTS_LIVE, WATCH_FAILURES, WATCH_LISTS, WATCH_STALE_SINCE,
 };
 use crate::route::OTHER;
 use crate::worker::WorkerShard;
@@ -75,6 +75,7 @@ struct State {
     last_success: f64,
     last_successful: bool,
     stale_files: u64,
+    serves_last_good: bool,
     /// By kind; there are as many as kinds that are watched.
     watches: BTreeMap<&'static str, WatchState>,
     diagnostics: BTreeMap<(&'static str, &'static str), u64>,
@@ -108,6 +109,8 @@ impl Control {
         page.sample(&CONFIG_LAST_SUCCESSFUL, &[], u8::from(state.last_successful));
         page.family(&CONFIG_STALE_FILES);
         page.sample(&CONFIG_STALE_FILES, &[], state.stale_files);
+        page.family(&CONFIG_LAST_GOOD);
+        page.sample(&CONFIG_LAST_GOOD, &[], u8::from(state.serves_last_good));
         page.family(&WATCH_FAILURES);
         for (kind, watch) in &state.watches {
             page.sample(&WATCH_FAILURES, &[kind], watch.failures);
@@ -162,6 +165,11 @@ impl Telemetry {
     /// How many manifest files cannot be read while their last good objects serve.
     pub fn stale_files(&self, count: u64) {
         self.control.state().stale_files = count;
+    }
+
+    /// Whether what is served was read from the file of an earlier process.
+    pub fn serves_last_good(&self, is_so: bool) {
+        self.control.state().serves_last_good = is_so;
     }
 
     /// A list or watch of a kind failed.

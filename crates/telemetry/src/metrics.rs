@@ -147,6 +147,8 @@ families! {
         "1 when the last build was served, 0 when it failed or there was none.";
     CONFIG_STALE_FILES "portcullis_config_stale_files" Gauge []
         "Manifest files that cannot be read and whose last good objects serve.";
+    CONFIG_LAST_GOOD "portcullis_config_serves_last_good" Gauge []
+        "1 while what is served was read from the file of --last-good.";
     WATCH_FAILURES "portcullis_watch_failures_total" Counter ["kind"]
         "Lists and watches of the API server that failed.";
     WATCH_LISTS "portcullis_watch_lists_total" Counter ["kind"]

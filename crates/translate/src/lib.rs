@@ -85,6 +85,14 @@ pub struct Translation {
     sources: BTreeMap<UpstreamId, Arc<Endpoints>>,
 }
 
+impl Translation {
+    /// What an earlier translation came to, without the objects it was made of.
+    #[must_use]
+    pub fn of(model: Model, endpoints: EndpointTable, material: KeyMaterial) -> Self {
+        Self { model, endpoints, material, ..Self::default() }
+    }
+}
+
 /// Translates all objects.
 #[must_use]
 pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) -> Translation {

@@ -35,6 +35,7 @@ impl Fixture {
         let served = Arc::new(Mutex::new(Served::default()));
         let (publishing, reporting) = (Arc::clone(&served), Arc::clone(&served));
         let outside = Outside {
+            last_good: None,
             want: None,
             publish: Box::new(move |new, change| {
                 let mut served = publishing.lock().unwrap();
