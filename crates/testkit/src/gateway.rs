@@ -17,6 +17,15 @@ use tempfile::TempDir;
 use crate::client::raw::RawClient;
 use crate::{Message, PATIENCE, wait_until};
 
+/// Where objects are read from.
+#[derive(Clone, Debug, Default)]
+enum Source {
+    #[default]
+    Manifests,
+    Kubeconfig(PathBuf),
+    Environment,
+}
+
 /// What to start.
 #[derive(Clone, Debug, Default)]
 pub struct GatewayOptions {
@@ -27,6 +36,8 @@ pub struct GatewayOptions {
     input: Option<String>,
     open_files: Option<u32>,
     beside_taken: bool,
+    source: Source,
+    unready: bool,
 }
 
 impl GatewayOptions {
@@ -68,6 +79,27 @@ impl GatewayOptions {
     #[must_use]
     pub fn input(mut self, text: impl Into<String>) -> Self {
         self.input = Some(text.into());
+        self
+    }
+
+    /// Has it read objects from the API server of this kubeconfig instead of manifests.
+    #[must_use]
+    pub fn cluster(mut self, kubeconfig: &Path) -> Self {
+        self.source = Source::Kubeconfig(kubeconfig.to_owned());
+        self
+    }
+
+    /// Has it read objects from the API server that its environment names.
+    #[must_use]
+    pub fn cluster_of_environment(mut self) -> Self {
+        self.source = Source::Environment;
+        self
+    }
+
+    /// Does not wait until it is ready, only until it answers operators.
+    #[must_use]
+    pub fn unready(mut self) -> Self {
+        self.unready = true;
         self
     }
 
@@ -114,7 +146,12 @@ impl GatewayOptions {
         }
         let [http, https, admin] = [free_address(), free_address(), free_address()];
         let mut command = self.command();
-        command.args(["run", "--manifests"]).arg(directory.path());
+        command.arg("run");
+        match &self.source {
+            Source::Manifests => command.arg("--manifests").arg(directory.path()),
+            Source::Kubeconfig(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),
+            Source::Environment => command.arg("--cluster=true"),
+        };
         if self.input.is_some() {
             command.args(["--manifests", "-"]);
         }
@@ -129,8 +166,9 @@ impl GatewayOptions {
         command.args(&self.flags);
         // What the machine is set to must not reach the tests.
         for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("PORTCULLIS_") {
-                command.env_remove(name);
+            let name = name.to_string_lossy();
+            if name.starts_with("PORTCULLIS_") || name == "KUBECONFIG" {
+                command.env_remove(&*name);
             }
         }
         let variables = self.variables.iter().map(|(name, value)| (name, value));
@@ -157,7 +195,7 @@ impl GatewayOptions {
             std::thread::spawn(move || said.hear(output));
         }
         let mut gateway = Gateway { child, directory, config, http, https, admin, said };
-        (gateway.wait_ready() || self.beside_taken).then_some(gateway)
+        (gateway.wait_ready(self.unready) || self.beside_taken).then_some(gateway)
     }
 }
 
@@ -291,8 +329,7 @@ impl Gateway {
     pub fn reconfigure(&self, text: &str) {
         let text = text.replace("{http}", &self.http.to_string());
         write_file(self.config.path(), "config.yaml", &text);
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::HUP).expect("the process lives");
+        self.signal(Signal::HUP);
     }
 
     /// Sends SIGTERM.
@@ -300,8 +337,7 @@ impl Gateway {
     /// # Panics
     /// When the process is gone.
     pub fn terminate(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).expect("the process lives");
+        self.signal(Signal::TERM);
     }
 
     /// Sends SIGINT.
@@ -309,8 +345,27 @@ impl Gateway {
     /// # Panics
     /// When the process is gone.
     pub fn interrupt(&self) {
-        let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::INT).expect("the process lives");
+        self.signal(Signal::INT);
+    }
+
+    /// Stops it where it is.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("the process lives");
     }
 
     /// Whether the process lives.
@@ -354,8 +409,8 @@ impl Gateway {
         fs::read_dir(format!("/proc/{}/fd", self.id())).expect("it lives").count()
     }
 
-    /// Waits for `/readyz`; false when a port was taken by somebody else.
-    fn wait_ready(&mut self) -> bool {
+    /// Waits for `/readyz`, or for any answer; false when a port was taken by somebody else.
+    fn wait_ready(&mut self, is_answer_enough: bool) -> bool {
         let started = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().expect("a child can be waited for") {
@@ -363,12 +418,17 @@ impl Gateway {
                 assert!(said.contains("in use"), "the gateway ended with {status}:\n{said}");
                 return false;
             }
-            if self.is_ready() {
+            if self.is_ready() || (is_answer_enough && self.is_answering()) {
                 return !self.log().contains("in use");
             }
             assert!(started.elapsed() < PATIENCE, "it does not get ready:\n{}", self.log());
             std::thread::sleep(std::time::Duration::from_millis(5));
         }
+    }
+
+    /// Whether it answers operators.
+    fn is_answering(&self) -> bool {
+        std::net::TcpStream::connect(self.admin).is_ok()
     }
 
     /// Whether `/readyz` answers 200.

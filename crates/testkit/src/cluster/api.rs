@@ -12,6 +12,38 @@ use super::{ControlPlane, Credentials, lock};
 use crate::client::raw::RawClient;
 use crate::{Authority, Message, tls};
 
+/// Where the API has the kinds that tests write: the group, the plural, whether in a namespace.
+const KINDS: &[(&str, &str, &str, bool)] = &[
+    ("ConfigMap", "/api/v1", "configmaps", true),
+    ("Namespace", "/api/v1", "namespaces", false),
+    ("Node", "/api/v1", "nodes", false),
+    ("Secret", "/api/v1", "secrets", true),
+    ("Service", "/api/v1", "services", true),
+    ("ServiceAccount", "/api/v1", "serviceaccounts", true),
+    ("EndpointSlice", "/apis/discovery.k8s.io/v1", "endpointslices", true),
+    ("Ingress", "/apis/networking.k8s.io/v1", "ingresses", true),
+    ("IngressClass", "/apis/networking.k8s.io/v1", "ingressclasses", false),
+    ("ClusterRole", "/apis/rbac.authorization.k8s.io/v1", "clusterroles", false),
+    ("ClusterRoleBinding", "/apis/rbac.authorization.k8s.io/v1", "clusterrolebindings", false),
+    ("Role", "/apis/rbac.authorization.k8s.io/v1", "roles", true),
+    ("RoleBinding", "/apis/rbac.authorization.k8s.io/v1", "rolebindings", true),
+    ("Lease", "/apis/coordination.k8s.io/v1", "leases", true),
+];
+
+/// The path of an object of a kind that tests write; namespaced ones want a namespace.
+///
+/// # Panics
+/// When the kind is not in the table.
+pub fn path_of(kind: &str, namespace: &str, name: &str) -> String {
+    let row = KINDS.iter().find(|(known, ..)| *known == kind);
+    let (_, group, plural, is_namespaced) = row.unwrap_or_else(|| panic!("no path for {kind}"));
+    if *is_namespaced {
+        format!("{group}/namespaces/{namespace}/{plural}/{name}")
+    } else {
+        format!("{group}/{plural}/{name}")
+    }
+}
+
 /// What the API server answered.
 #[derive(Clone, Debug)]
 pub struct Answer {
@@ -43,8 +75,11 @@ impl Line {
     }
 
     fn exchange(&mut self, method: &str, path: &str, body: Option<&Value>) -> io::Result<Message> {
-        let content =
-            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let content = match method {
+            "PATCH" if path.contains("fieldManager=") => "application/apply-patch+yaml",
+            "PATCH" => "application/merge-patch+json",
+            _ => "application/json",
+        };
         let body = body.map(ToString::to_string).unwrap_or_default();
         let authorization =
             self.token.as_ref().map_or(String::new(), |t| format!("Authorization: Bearer {t}\r\n"));
@@ -62,7 +97,7 @@ impl Line {
             self.connection = Some(kept);
             return Ok(message);
         }
-        // To look for a listener first: the client of tests takes its absence as a failure.
+        // The client of tests takes the absence of a listener as a failure of the test.
         drop(std::net::TcpStream::connect(self.address)?);
         let mut client =
             RawClient::connect_tls(self.address, &self.address.ip().to_string(), &self.config)?;
@@ -100,6 +135,18 @@ impl ControlPlane {
             404 => None,
             _ => panic!("GET {path}: {answer:?}"),
         }
+    }
+
+    /// Creates an object, or makes the one that is there like it: server-side apply.
+    ///
+    /// # Panics
+    /// When the API server refuses.
+    pub fn put(&self, object: &Value) -> Value {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let meta = &object["metadata"];
+        let (kind, namespace) = (text(&object["kind"]), text(&meta["namespace"]));
+        let path = path_of(&kind, &namespace, &text(&meta["name"]));
+        self.done("PATCH", &format!("{path}?fieldManager=test&force=true"), Some(object))
     }
 
     /// Creates an object in a collection.

@@ -38,30 +38,26 @@ impl ControlPlane {
         arguments: &[&str],
         input: &str,
     ) -> Result<String, String> {
-        let mut child = Command::new(assets::program("kubectl"))
-            .args(arguments)
-            .env_clear()
-            // What it learns of the API is kept here, so that the next call need not ask.
-            .env("HOME", self.directory())
-            .env("KUBECONFIG", kubeconfig)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("kubectl can be started");
-        let mut stdin = child.stdin.take().expect("its input is ours");
-        let input = input.to_owned();
-        // It may say much before it has read all.
-        let writer = std::thread::spawn(move || {
-            let _ = stdin.write_all(input.as_bytes());
-        });
-        let output = child.wait_with_output().expect("kubectl ends");
-        let _ = writer.join();
-        if output.status.success() {
-            Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
+        run(&mut self.command(kubeconfig, arguments), input)
+    }
+
+    /// `kubectl edit` with this program for an editor.
+    ///
+    /// # Panics
+    /// When it fails; what it said is shown.
+    pub fn kubectl_edit(&self, editor: &str, arguments: &[&str]) {
+        let mut command = self.command(self.kubeconfig(), arguments);
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        command.env("KUBE_EDITOR", editor).env("PATH", path);
+        run(&mut command, "").unwrap_or_else(|why| panic!("kubectl {arguments:?}: {why}"));
+    }
+
+    fn command(&self, kubeconfig: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(assets::program("kubectl"));
+        // What it learns of the API is kept in its home, so that the next call need not ask.
+        command.args(arguments).env_clear();
+        command.env("HOME", self.directory()).env("KUBECONFIG", kubeconfig);
+        command
     }
 
     /// `kubectl apply` of manifests.
@@ -90,5 +86,28 @@ impl ControlPlane {
         let mut all = vec!["get", "-o", "json"];
         all.extend(arguments);
         serde_json::from_str(&self.kubectl(&all)).expect("kubectl writes JSON")
+    }
+}
+
+/// Runs it to its end; its output, or what it said when it failed.
+fn run(command: &mut Command, input: &str) -> Result<String, String> {
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kubectl can be started");
+    let mut stdin = child.stdin.take().expect("its input is ours");
+    let input = input.to_owned();
+    // It may say much before it has read all.
+    let writer = std::thread::spawn(move || {
+        let _ = stdin.write_all(input.as_bytes());
+    });
+    let output = child.wait_with_output().expect("kubectl ends");
+    let _ = writer.join();
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }

@@ -17,7 +17,7 @@ mod keeper;
 mod kubectl;
 mod program;
 
-pub use api::Answer;
+pub use api::{Answer, path_of};
 pub use cable::Cable;
 pub use credentials::Credentials;
 

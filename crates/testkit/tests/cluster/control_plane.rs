@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use testkit::cluster::Cable;
+use testkit::cluster::{Cable, path_of};
 use testkit::{ControlPlane, ControlPlaneOptions, manifests, wait_until};
 
 #[test]
@@ -113,4 +113,22 @@ fn with_controllers_selectors_make_slices_and_namespaces_end() {
     wait_until("the namespace is gone", || {
         plane.look(&format!("/api/v1/namespaces/{namespace}")).is_none()
     });
+}
+
+#[test]
+fn an_object_that_is_put_again_becomes_as_it_was_put_last() {
+    let plane = ControlPlane::shared();
+    let namespace = plane.namespace("put");
+    let object = |data: serde_json::Value| {
+        json!({
+            "apiVersion": "v1", "kind": "ConfigMap",
+            "metadata": { "name": "map", "namespace": namespace }, "data": data,
+        })
+    };
+    plane.put(&object(json!({ "one": "1", "two": "2" })));
+    plane.put(&object(json!({ "two": "3" })));
+    let path = path_of("ConfigMap", &namespace, "map");
+    assert_eq!(plane.look(&path).unwrap()["data"], json!({ "two": "3" }));
+    plane.kubectl_edit("sed -i s/two/three/", &["edit", "configmap/map", "-n", &namespace]);
+    assert_eq!(plane.look(&path).unwrap()["data"], json!({ "three": "3" }));
 }
