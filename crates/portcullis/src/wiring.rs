@@ -89,6 +89,7 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
         other_listeners: Settings::addresses(&settings.admin),
         local_addresses: controller::local_addresses(),
         zone: settings.zone.set(),
+        node_name: settings.node_name.set(),
         default_backend: settings.default_backend_service.at(),
         ignored_annotations: settings
             .refused_annotations

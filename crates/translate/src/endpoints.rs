@@ -132,6 +132,7 @@ struct Candidate {
     lingering: bool,
     zone: Option<Box<str>>,
     zone_hints: Vec<String>,
+    node_hints: Vec<String>,
     pod: Option<String>,
 }
 
@@ -318,13 +319,16 @@ impl Candidates<'_> {
                 let ready = conditions.and_then(|c| c.ready).unwrap_or(true);
                 let serving = conditions.and_then(|c| c.serving).unwrap_or(true);
                 let terminating = conditions.and_then(|c| c.terminating).unwrap_or(false);
-                let hints = endpoint.hints.as_ref().and_then(|h| h.for_zones.as_ref());
+                let hints = endpoint.hints.as_ref();
+                let zones = hints.and_then(|h| h.for_zones.as_ref()).into_iter().flatten();
+                let nodes = hints.and_then(|h| h.for_nodes.as_ref()).into_iter().flatten();
                 self.add(Candidate {
                     address,
                     ready,
                     lingering: !ready && serving && terminating,
                     zone: endpoint.zone.as_deref().map(Into::into),
-                    zone_hints: hints.into_iter().flatten().map(|z| z.name.clone()).collect(),
+                    zone_hints: zones.map(|zone| zone.name.clone()).collect(),
+                    node_hints: nodes.map(|node| node.name.clone()).collect(),
                     pod: endpoint.target_ref.as_ref().and_then(|r| r.uid.clone()),
                 });
             }
@@ -384,6 +388,7 @@ impl Candidates<'_> {
                         lingering: false,
                         zone: None,
                         zone_hints: Vec::new(),
+                        node_hints: Vec::new(),
                         pod: entry.target_ref.as_ref().and_then(|r| r.uid.clone()),
                     });
                 }
@@ -436,7 +441,8 @@ fn usable(
     settings: &Settings,
 ) -> Vec<Endpoint> {
     candidates.retain(|c| c.ready || c.lingering);
-    if candidates.iter().any(|c| c.ready) {
+    let is_any_ready = candidates.iter().any(|c| c.ready);
+    if is_any_ready {
         candidates.retain(|c| c.ready);
     }
     one_family_per_pod(&mut candidates, preferred.unwrap_or(Family::V4));
@@ -445,7 +451,9 @@ fn usable(
     {
         candidates.retain(|c| Family::of(c.address.ip()) == preferred);
     }
-    prefer_zone(&mut candidates, settings.zone.as_deref());
+    if is_any_ready {
+        keep_hinted(&mut candidates, settings);
+    }
     let mut endpoints: Vec<Endpoint> = candidates
         .into_iter()
         .map(|c| Endpoint { address: c.address, weight: 1, terminating: !c.ready, zone: c.zone })
@@ -470,12 +478,21 @@ fn one_family_per_pod(candidates: &mut Vec<Candidate>, preferred: Family) {
     });
 }
 
-/// Zone hints count when every endpoint has them and one names our zone, as in kube-proxy.
-fn prefer_zone(candidates: &mut Vec<Candidate>, zone: Option<&str>) {
-    let Some(zone) = zone else { return };
-    let names_ours = |c: &Candidate| c.zone_hints.iter().any(|hint| hint == zone);
-    let all_hinted = candidates.iter().all(|c| !c.zone_hints.is_empty());
-    if all_hinted && candidates.iter().any(names_ours) {
-        candidates.retain(names_ours);
+/// Hints say which endpoints are meant for clients of a node or a zone, and hold where every ready
+/// endpoint has them and one names ours; those of nodes come first (as in kube-proxy). They are
+/// never a reason to have no endpoint: without a ready one for us, all are used, and so are those
+/// that serve while they terminate.
+fn keep_hinted(candidates: &mut Vec<Candidate>, settings: &Settings) {
+    let ours = [
+        (settings.node_name.as_deref(), (|c| &c.node_hints) as fn(&Candidate) -> &[String]),
+        (settings.zone.as_deref(), |c| &c.zone_hints),
+    ];
+    for (name, hints) in ours {
+        let Some(name) = name else { continue };
+        let is_ours = |c: &Candidate| hints(c).iter().any(|hint| hint == name);
+        let is_hinted = candidates.iter().all(|c| !hints(c).is_empty());
+        if is_hinted && candidates.iter().any(is_ours) {
+            return candidates.retain(is_ours);
+        }
     }
 }

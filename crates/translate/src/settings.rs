@@ -56,6 +56,8 @@ pub struct Settings {
     pub default_certificate: Option<(String, String)>,
     /// The zone of this process, for the zone hints of endpoint slices.
     pub zone: Option<String>,
+    /// The node of this process, for their node hints.
+    pub node_name: Option<String>,
     /// Seconds since the epoch, for expiry of certificates; unknown expires nothing.
     pub now: Option<i64>,
 }
@@ -79,6 +81,7 @@ impl Default for Settings {
             ignored_annotations: Vec::new(),
             default_certificate: None,
             zone: None,
+            node_name: None,
             now: None,
         }
     }

@@ -99,6 +99,7 @@ fn settings(text: &str) -> Settings {
             }
             ("class", value) => settings.ingress_classes.push(value.to_owned()),
             ("watch-without-class", _) => settings.watch_without_class = true,
+            ("node", value) => settings.node_name = Some(value.to_owned()),
             ("zone", value) => settings.zone = Some(value.to_owned()),
             ("now", value) => {
                 settings.now = Some(value.parse().expect("a setting is well written"));

@@ -123,9 +123,13 @@ fn services() -> impl Strategy<Value = Object> {
 
 fn slices() -> impl Strategy<Value = Object> {
     let endpoints = prop::collection::vec(
-        (1..4_u8, any::<Option<bool>>()).prop_map(
-            |(n, ready)| json!({"addresses": [format!("10.0.0.{n}")], "conditions": {"ready": ready}}),
-        ),
+        (1..4_u8, any::<Option<bool>>(), select(vec!["10.0.0", "127.0.0"]), select(vec!["a", "b"]))
+            .prop_map(|(n, ready, network, zone)| {
+                json!({
+                    "addresses": [format!("{network}.{n}")], "conditions": {"ready": ready},
+                    "hints": {"forZones": [{"name": zone}], "forNodes": [{"name": zone}]},
+                })
+            }),
         0..4,
     );
     (namespaces(), names("slice"), names("svc"), select(vec![json!("http"), Value::Null]), endpoints).prop_map(
@@ -185,8 +189,18 @@ fn objects() -> impl Strategy<Value = Object> {
 }
 
 fn some_settings() -> impl Strategy<Value = Settings> {
-    select(vec![None, Some(Dialect::Kubernetes), Some(Dialect::Nginx)])
-        .prop_map(|dialect| Settings { dialect, ..Settings::standalone() })
+    let dialects = vec![None, Some(Dialect::Kubernetes), Some(Dialect::Nginx)];
+    let names = vec![None, Some("a".to_owned())];
+    (select(dialects), any::<bool>(), select(names.clone()), select(names)).prop_map(
+        |(dialect, is_cluster, zone, node_name)| {
+            let base = if is_cluster { cluster() } else { Settings::standalone() };
+            Settings { dialect, zone, node_name, ..base }
+        },
+    )
+}
+
+fn cluster() -> Settings {
+    Settings { watch_without_class: true, ..Settings::cluster() }
 }
 
 fn result(store: &ObjectStore, settings: &Settings, memo: &mut Memo) -> (Vec<u8>, Translation) {

@@ -78,6 +78,8 @@ fn settings(flags: &[String]) -> Result<Settings, String> {
             "--controller-name" => settings.controller_names.push(value.clone()),
             "--external-name" => settings.external_name = Some(value.parse()?),
             "--endpoint-addresses" => settings.endpoint_addresses = Some(value.parse()?),
+            "--zone" => settings.zone = Some(value.clone()),
+            "--node-name" => settings.node_name = Some(value.clone()),
             "--endpoint" => settings.endpoint_overrides.push(value.parse()?),
             "--default-backend-service" => settings.default_backend = Some(value.parse()?),
             "--refused-annotations" => settings
