@@ -7,9 +7,11 @@ mod audit;
 mod bench;
 mod check;
 mod command;
+mod debian;
 mod docs;
 mod fuzz;
 mod golden;
+mod image;
 mod kube_assets;
 mod step;
 mod suites;
@@ -27,6 +29,7 @@ Tasks of this repository
   cargo xtask docs             write the reference pages from the program's tables
   cargo xtask fuzz [SECONDS]   every fuzz target, 30 s each unless told otherwise
   cargo xtask kube-assets      build a Kubernetes control plane for tests, once; needs Go
+  cargo xtask image            the container image, built and tried (--help tells more)
   cargo xtask audit PATH       compare Cargo.lock with a clone of the Rust advisory database
   cargo xtask bench            measure beside nginx and HAProxy (--help tells more)
 ";
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         "docs" => docs::run(rest),
         "fuzz" => fuzz::run(rest),
         "kube-assets" => kube_assets::run(rest),
+        "image" => image::run(rest),
         "audit" => audit::run(rest),
         "bench" => bench::run(rest),
         "help" | "--help" | "-h" => {

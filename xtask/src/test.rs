@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::command::{self, cargo};
 use crate::step::{Outcome, Steps};
 use crate::suites::Suites;
-use crate::{check, fuzz, kube_assets, unexpected};
+use crate::{check, fuzz, image, kube_assets, unexpected};
 
 /// How long each fuzz target runs here. Longer runs are `cargo xtask fuzz SECONDS`.
 const FUZZ_SECONDS: u64 = 30;
@@ -32,6 +32,7 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     steps.run("tests", || tests(assets.as_deref(), &mut suites));
     steps.run("documentation", documentation);
     steps.run("dependencies", dependencies);
+    steps.run("image", image::step);
     steps.run("a million decisions", || longer("decisions", "DECISIONS", DECISIONS));
     steps.run("soak", || longer("soak", "SOAK_SECONDS", SOAK_SECONDS));
     steps.run("fuzz", || fuzz::targets(FUZZ_SECONDS));
