@@ -89,6 +89,7 @@ codes! {
     RegexScope "regex-scope" Info Reference "RegexScope" "nothing; the whole host is compared by regular expressions, as ingress-nginx does";
     RouteConflict "route-conflict" Warning Reference "RouteConflict" "remove one of the two; the older object keeps the path";
     DefaultBackendConflict "default-backend-conflict" Warning Reference "DefaultBackendConflict" "remove one of the two; the older object is the default";
+    HostNotOwned "host-not-owned" Error Reference "HostNotOwned" "name a host of your namespace; the operator gives hosts to namespaces with --host-owner and, where lists are kept, by the annotation portcullis.io/allowed-hosts of the Namespace";
     EmptyIngress "empty-ingress" Error Object "EmptyIngress" "give it rules or a defaultBackend";
 
     // Backends

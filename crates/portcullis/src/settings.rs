@@ -19,10 +19,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use layer::{Given, Layers, Origin, find, not_one, unreadable};
-use translate::{EndpointOverride, NamedService};
+use translate::{EndpointOverride, HostOwner, NamedService};
 use value::{
-    AccessLog, Auto, Dialect, EndpointAddresses, ExternalNames, Format, HttpPath, LogLevel,
-    NamespacedName, OrOff, RefusedAnnotations, Secrets, Size, Value,
+    AccessLog, Auto, Dialect, EndpointAddresses, ExternalNames, Format, HostOwnership, HttpPath,
+    LogLevel, NamespacedName, OrOff, RefusedAnnotations, Secrets, Size, Value,
 };
 
 /// A heading in the help and on the reference page.
@@ -217,6 +217,14 @@ settings! {
         /// Annotations that restrict access are never ignored.
         refused_annotations: many RefusedAnnotations =
             "refused-annotations" "POLICY" ["deny"];
+        /// Whether hosts belong to namespaces.
+        /// `first-namespace` gives a host to the namespace of the oldest Ingress that names it,
+        /// `allow-list` to those whose annotation `portcullis.io/allowed-hosts` lists it.
+        /// What Ingresses of other namespaces say of the host is refused.
+        host_ownership: one HostOwnership = "host-ownership" "MODE" ["off"];
+        /// Gives a host to a namespace, before all others.
+        /// `NAMESPACE=HOST`, with a name, `*.` and a name for one label, or `*` for every host.
+        host_owner: many HostOwner = "host-owner" "NAMESPACE=HOST" [];
         /// The Secret whose certificate is served where no other fits.
         /// Without it, one is generated at start.
         default_tls_secret: one OrOff<NamespacedName> =

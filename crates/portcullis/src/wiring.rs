@@ -13,7 +13,7 @@ use telemetry::{LogTarget, TelemetrySettings};
 
 use crate::machine::Cpus;
 use crate::settings::value::{
-    AccessLog, Dialect, EndpointAddresses, ExternalNames, Format, LogLevel, OrOff,
+    AccessLog, Dialect, EndpointAddresses, ExternalNames, Format, HostOwnership, LogLevel, OrOff,
     RefusedAnnotations, Secrets, Size,
 };
 use crate::settings::{Settings, SettingsError};
@@ -88,6 +88,12 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
         }),
         other_listeners: Settings::addresses(&settings.admin),
         local_addresses: controller::local_addresses(),
+        host_ownership: match settings.host_ownership {
+            HostOwnership::Off => translate::HostOwnership::Off,
+            HostOwnership::FirstNamespace => translate::HostOwnership::FirstNamespace,
+            HostOwnership::AllowList => translate::HostOwnership::AllowList,
+        },
+        host_owners: settings.host_owner.clone(),
         zone: settings.zone.set(),
         node_name: settings.node_name.set(),
         default_backend: settings.default_backend_service.at(),

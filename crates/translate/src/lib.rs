@@ -26,6 +26,7 @@ mod nginx;
 mod objects;
 mod order;
 mod ours;
+mod ownership;
 mod pattern;
 mod scope;
 mod secret;
@@ -53,9 +54,10 @@ pub use objects::{
     SERVICE_NAME_LABEL,
 };
 pub use ours::OurIngress;
+pub use ownership::ALLOWED_HOSTS_ANNOTATION;
 pub use settings::{
     DEFAULT_CONTROLLER_NAME, Dialect, EndpointAddresses, EndpointOverride, ExternalNamePolicy,
-    NGINX_CONTROLLER_NAME, NamedService, Settings,
+    HostOwner, HostOwnership, HostPattern, NGINX_CONTROLLER_NAME, NamedService, Settings,
 };
 
 use class::Classes;
@@ -102,9 +104,10 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let fragments = fragments(objects, settings, &lookup, memo, &reports);
     let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
     model.listeners.sort_unstable();
-    let https = tls::HttpsHosts::new(&fragments);
+    let is_owned = settings.host_ownership != HostOwnership::Off;
+    let https = tls::HttpsHosts::new(&fragments, is_owned);
     model.answer_body = merge::unrouted_answer_body(&fragments);
-    model.hosts = merge::hosts(&fragments, &https, memo, &reports);
+    model.hosts = merge::hosts(&fragments, &https, is_owned, memo, &reports);
     let material = tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
     let sources = upstreams(&mut model, &fragments);
     let finding = Finding::new(&lookup, settings);
@@ -112,6 +115,7 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
         sources.iter().map(|(id, source)| (id.clone(), source.find(&finding, &reports))).collect();
     let mut references = References::default();
     references.extend(lookup.take());
+    references.include_namespaces(settings.host_ownership == HostOwnership::AllowList);
     for fragment in &fragments {
         references.extend(fragment.references.iter().cloned());
     }
@@ -213,6 +217,7 @@ fn fragments(
         fragments.push(fragment);
     }
     fragments.sort_by(|a, b| a.age.cmp(&b.age));
+    fragments = ownership::enforce(fragments, objects, settings, memo, reports);
     // Younger than any Ingress, whatever their times.
     fragments.extend(default_backend::fragment(objects, settings, lookup, memo));
     fragments

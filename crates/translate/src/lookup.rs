@@ -17,6 +17,8 @@ use crate::objects::{Change, ObjectKey, ObjectKind, ObjectStore, Stored, StoredS
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct References {
     keys: HashSet<ObjectKey, RandomState>,
+    /// All Namespaces were looked at.
+    has_namespaces: bool,
 }
 
 impl References {
@@ -24,6 +26,7 @@ impl References {
     #[must_use]
     pub fn contains(&self, key: &ObjectKey) -> bool {
         matches!(key.kind, ObjectKind::Ingress | ObjectKind::IngressClass)
+            || (self.has_namespaces && key.kind == ObjectKind::Namespace)
             || self.keys.contains(key)
     }
 
@@ -48,6 +51,11 @@ impl References {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
+    }
+
+    /// All Namespaces count as looked at.
+    pub(crate) fn include_namespaces(&mut self, included: bool) {
+        self.has_namespaces = included;
     }
 
     pub(crate) fn extend(&mut self, keys: impl IntoIterator<Item = ObjectKey>) {

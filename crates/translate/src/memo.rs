@@ -28,6 +28,7 @@ pub struct Memo {
     settings: Option<Settings>,
     fragments: Named<KeptFragment>,
     default_backend: Option<KeptFragment>,
+    reduced: Named<ReducedFragment>,
     hosts: HashMap<Hostname, KeptHost, RandomState>,
     pub(crate) leaves: Leaves,
 }
@@ -52,6 +53,14 @@ impl KeptFragment {
     }
 }
 
+/// A fragment without what it may not say of some hosts.
+#[derive(Debug)]
+struct ReducedFragment {
+    whole: Arc<Fragment>,
+    refused: Vec<Hostname>,
+    reduced: Arc<Fragment>,
+}
+
 /// A virtual host, and all that it was made of.
 #[derive(Debug)]
 struct KeptHost {
@@ -67,6 +76,7 @@ pub(crate) struct Ingredients {
     pub(crate) global_default: Option<Arc<Fragment>>,
     pub(crate) operators_default: Option<Arc<Fragment>>,
     pub(crate) has_certificate: bool,
+    pub(crate) is_apart: bool,
 }
 
 impl PartialEq for Ingredients {
@@ -77,6 +87,7 @@ impl PartialEq for Ingredients {
             _ => false,
         };
         self.has_certificate == other.has_certificate
+            && self.is_apart == other.is_apart
             && self.fragments.len() == other.fragments.len()
             && same(&self.global_default, &other.global_default)
             && same(&self.operators_default, &other.operators_default)
@@ -145,6 +156,26 @@ impl Memo {
         self.default_backend = Some(KeptFragment::new(ContentHash([0; 16]), fragment, store));
     }
 
+    /// The fragment without what it says of these hosts: the one from before, or a new one.
+    pub(crate) fn reduced(
+        &mut self,
+        whole: &Arc<Fragment>,
+        refused: Vec<Hostname>,
+        reduce: impl FnOnce(&Fragment, &[Hostname]) -> Fragment,
+    ) -> Arc<Fragment> {
+        let name = (whole.object.namespace.clone(), whole.object.name.clone());
+        if let Some(kept) = self.reduced.get(&name)
+            && Arc::ptr_eq(&kept.whole, whole)
+            && kept.refused == refused
+        {
+            return kept.reduced.clone();
+        }
+        let reduced = Arc::new(reduce(whole, &refused));
+        let kept = ReducedFragment { whole: whole.clone(), refused, reduced: reduced.clone() };
+        self.reduced.insert(name, kept);
+        reduced
+    }
+
     /// The virtual host of these ingredients: the one from before, or what `make` makes.
     pub(crate) fn host(
         &mut self,
@@ -176,6 +207,8 @@ impl Memo {
         if self.fragments.len() > store.ingresses.len() {
             self.fragments.retain(|name, _| store.ingresses.contains_key(name));
         }
+        // One that is whole again holds as little as the fragment itself.
+        self.reduced.retain(|name, _| store.ingresses.contains_key(name));
         self.leaves.forget_unused();
     }
 }

@@ -4,7 +4,7 @@
 //! backend, for the default of all hosts. The oldest Ingress of a host decides its dialect. The
 //! result depends on nothing else, least of all on the order in which objects were read.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -40,6 +40,8 @@ pub(crate) struct HostDraft<'f> {
     /// What the operator wants to answer where no Ingress says who shall.
     operators_default: Option<&'f Arc<Fragment>>,
     pub(crate) has_certificate: bool,
+    /// What no route of the host matches must not fall through to routes of another namespace.
+    is_apart: bool,
 }
 
 /// A path rule with the Ingress it stands in.
@@ -53,6 +55,7 @@ pub(crate) struct Claim<'f> {
 pub(crate) fn hosts(
     fragments: &[Arc<Fragment>],
     https: &HttpsHosts,
+    is_owned: bool,
     memo: &mut Memo,
     reports: &Reports,
 ) -> BTreeMap<Hostname, Sealed<VirtualHost>> {
@@ -71,6 +74,9 @@ pub(crate) fn hosts(
             draft.operators_default = Some(last);
         }
     }
+    if is_owned {
+        keep_apart(&mut drafts);
+    }
     drafts
         .into_values()
         .map(|draft| {
@@ -79,6 +85,29 @@ pub(crate) fn hosts(
             (draft.hostname.clone(), host)
         })
         .collect()
+}
+
+/// Where hosts belong to namespaces, a request for one namespace's host must not fall through to
+/// routes that another has for a wildcard, or for every host: it would answer for paths of a host
+/// that is not its own.
+fn keep_apart(drafts: &mut HashMap<&Hostname, HostDraft<'_>, RandomState>) {
+    let broad: HashMap<Hostname, BTreeSet<Arc<str>>, RandomState> = drafts
+        .values()
+        .filter(|draft| !matches!(draft.hostname, Hostname::Exact(_)))
+        .map(|draft| (draft.hostname.clone(), draft.namespaces().cloned().collect()))
+        .collect();
+    for draft in drafts.values_mut() {
+        let next = match draft.hostname {
+            Hostname::Any => continue,
+            Hostname::Wildcard(_) => None,
+            // Of a wildcard that does not fall through, nothing falls through either.
+            Hostname::Exact(name) => name
+                .split_once('.')
+                .and_then(|(_, suffix)| broad.get(&Hostname::Wildcard(suffix.into()))),
+        };
+        let Some(next) = next.or_else(|| broad.get(&Hostname::Any)) else { continue };
+        draft.is_apart = next.iter().any(|other| !draft.namespaces().any(|own| own == other));
+    }
 }
 
 /// The oldest Ingress without rules has the default backend of all hosts.
@@ -116,8 +145,17 @@ impl<'f> HostDraft<'f> {
             parts: Vec::new(),
             global_default: None,
             operators_default: None,
-            has_certificate: https.contains(hostname),
+            has_certificate: https.contains(hostname, &owner.object.namespace),
+            is_apart: false,
         }
+    }
+
+    /// The namespaces that have a say in it, some more than once.
+    fn namespaces(&self) -> impl Iterator<Item = &'f Arc<str>> {
+        let parts = self.parts.iter().map(|&(fragment, _)| fragment);
+        let default = self.global_default.map(|(fragment, _)| fragment);
+        let all = parts.chain(default).filter(|fragment| !fragment.is_operators);
+        all.map(|fragment| &fragment.object.namespace)
     }
 
     /// All that the finished host depends on.
@@ -127,6 +165,7 @@ impl<'f> HostDraft<'f> {
             global_default: self.global_default.map(|(fragment, _)| fragment.clone()),
             operators_default: self.operators_default.cloned(),
             has_certificate: self.has_certificate,
+            is_apart: self.is_apart,
         }
     }
 
@@ -137,6 +176,7 @@ impl<'f> HostDraft<'f> {
             Dialect::Nginx => nginx::routes(self, leaves, reports),
         };
         let (path_form, miss) = match dialect {
+            Dialect::Kubernetes if self.is_apart => (PathForm::Canonical, Miss::Hide),
             Dialect::Kubernetes => (PathForm::Canonical, Miss::FallThrough),
             Dialect::Nginx => (PathForm::Decoded, Miss::Hide),
         };
@@ -223,10 +263,13 @@ impl<'f> HostDraft<'f> {
             }
             return Some(self.route(path(), Claim { fragment, rule }));
         }
-        let (fragment, bare) = self
-            .parts
-            .iter()
-            .find_map(|(fragment, rules)| Some((fragment, rules.bare.as_ref()?)))?;
+        let bare =
+            self.parts.iter().find_map(|(fragment, rules)| Some((fragment, rules.bare.as_ref()?)));
+        let Some((fragment, bare)) = bare else {
+            // It would have fallen through to it.
+            let policy = self.policy(self.owner, "/");
+            return self.is_apart.then(|| self.operators_route(path(), policy)).flatten();
+        };
         let policy = self.policy(fragment, "/");
         Some(self.operators_route(path(), policy.clone()).unwrap_or_else(|| Route {
             path: path(),

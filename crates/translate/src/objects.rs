@@ -20,6 +20,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::as_read::AsRead;
+use crate::ownership::ALLOWED_HOSTS_ANNOTATION;
 use crate::secret;
 
 /// The label by which a slice names its Service.
@@ -180,7 +181,10 @@ impl Object {
             )),
             Self::Secret(o) => hash(&(&o.type_, &o.data)),
             Self::ConfigMap(o) => hash(&(&o.data, &o.binary_data)),
-            Self::Namespace(_) => hash(&meta.labels),
+            Self::Namespace(_) => {
+                let annotations = meta.annotations.as_ref();
+                hash(&(&meta.labels, annotations.and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION))))
+            }
         }
     }
 }

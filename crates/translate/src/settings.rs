@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use model::Listener;
+use model::{Hostname, Listener};
 
 use crate::address::OwnListeners;
 
@@ -54,6 +54,10 @@ pub struct Settings {
     pub ignored_annotations: Vec<String>,
     /// `NAMESPACE/NAME` of the Secret with the default certificate.
     pub default_certificate: Option<(String, String)>,
+    /// Whether hosts belong to namespaces.
+    pub host_ownership: HostOwnership,
+    /// Hosts that the operator gives to namespaces.
+    pub host_owners: Vec<HostOwner>,
     /// The zone of this process, for the zone hints of endpoint slices.
     pub zone: Option<String>,
     /// The node of this process, for their node hints.
@@ -80,6 +84,8 @@ impl Default for Settings {
             default_backend: None,
             ignored_annotations: Vec::new(),
             default_certificate: None,
+            host_ownership: HostOwnership::Off,
+            host_owners: Vec::new(),
             zone: None,
             node_name: None,
             now: None,
@@ -174,6 +180,74 @@ impl FromStr for EndpointAddresses {
             "any" => Ok(Self::Any),
             _ => Err(format!("`{text}` is no such choice: routable or any")),
         }
+    }
+}
+
+/// Whether hosts belong to namespaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum HostOwnership {
+    /// They do not: Ingresses of all namespaces may name the same host.
+    #[default]
+    Off,
+    /// To that of the oldest Ingress that names them.
+    FirstNamespace,
+    /// To those whose list has them.
+    AllowList,
+}
+
+impl FromStr for HostOwnership {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "off" => Ok(Self::Off),
+            "first-namespace" => Ok(Self::FirstNamespace),
+            "allow-list" => Ok(Self::AllowList),
+            _ => Err(format!("`{text}` is no such choice: off, first-namespace or allow-list")),
+        }
+    }
+}
+
+/// `shop.example.com`, `*.example.com` (one label), or `*`: every host, and what names none.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostPattern(pub(crate) Hostname);
+
+impl FromStr for HostPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text == "*" {
+            return Ok(Self(Hostname::Any));
+        }
+        match Hostname::parse(text) {
+            Ok(Hostname::Any) => Err("is no host".to_owned()),
+            Ok(host) => Ok(Self(host)),
+            Err(problem) => Err(problem.to_string()),
+        }
+    }
+}
+
+/// `NAMESPACE=HOST`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostOwner {
+    /// Whose it is.
+    pub namespace: String,
+    /// The host or hosts.
+    pub host: HostPattern,
+}
+
+impl FromStr for HostOwner {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let form = "write NAMESPACE=HOST, with a host such as shop.example.com, *.example.com or *";
+        let (namespace, host) =
+            text.split_once('=').ok_or_else(|| format!("`{text}` has no `=`: {form}"))?;
+        if namespace.is_empty() {
+            return Err(format!("`{text}` names no namespace: {form}"));
+        }
+        let host = host.parse().map_err(|why| format!("`{host}` {why}: {form}"))?;
+        Ok(Self { namespace: namespace.to_owned(), host })
     }
 }
 

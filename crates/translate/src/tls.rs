@@ -26,12 +26,20 @@ const EXPIRY_WARNING_SECONDS: i64 = 10 * 24 * 60 * 60;
 pub(crate) struct HttpsHosts {
     names: BTreeSet<Hostname>,
     any: bool,
+    /// Of each wildcard the namespaces that have an entry for it, where hosts belong to namespaces:
+    /// then what one says of its wildcard is not for another's host below it.
+    wildcards: Option<BTreeSet<(Hostname, Arc<str>)>>,
 }
 
 impl HttpsHosts {
-    pub(crate) fn new(fragments: &[Arc<Fragment>]) -> Self {
-        let mut hosts = Self::default();
+    pub(crate) fn new(fragments: &[Arc<Fragment>], is_owned: bool) -> Self {
+        let mut hosts = Self { wildcards: is_owned.then(BTreeSet::new), ..Self::default() };
         for entry in fragments.iter().flat_map(|fragment| &fragment.tls) {
+            if let Some(known) = &mut hosts.wildcards {
+                let namespace = &entry.provenance.object.namespace;
+                let wildcards = entry.hosts.iter().filter(|h| matches!(h, Hostname::Wildcard(_)));
+                known.extend(wildcards.map(|host| (host.clone(), namespace.clone())));
+            }
             hosts.names.extend(entry.hosts.iter().cloned());
             hosts.any |= entry.any_host;
         }
@@ -39,14 +47,19 @@ impl HttpsHosts {
     }
 
     /// Whether requests for this host have an entry: their own name, or the wildcard above it.
-    pub(crate) fn contains(&self, host: &Hostname) -> bool {
+    /// `namespace` is that of its oldest Ingress.
+    pub(crate) fn contains(&self, host: &Hostname, namespace: &Arc<str>) -> bool {
         if self.names.contains(host) {
             return true;
         }
         match host {
-            Hostname::Exact(name) => name
-                .split_once('.')
-                .is_some_and(|(_, suffix)| self.names.contains(&Hostname::Wildcard(suffix.into()))),
+            Hostname::Exact(name) => name.split_once('.').is_some_and(|(_, suffix)| {
+                let wildcard = Hostname::Wildcard(suffix.into());
+                match &self.wildcards {
+                    None => self.names.contains(&wildcard),
+                    Some(known) => known.contains(&(wildcard, namespace.clone())),
+                }
+            }),
             Hostname::Wildcard(_) => false,
             Hostname::Any => self.any,
         }

@@ -99,6 +99,12 @@ fn settings(text: &str) -> Settings {
             }
             ("class", value) => settings.ingress_classes.push(value.to_owned()),
             ("watch-without-class", _) => settings.watch_without_class = true,
+            ("host-ownership", value) => {
+                settings.host_ownership = value.parse().expect("a setting is well written");
+            }
+            ("host-owner", value) => {
+                settings.host_owners.push(value.parse().expect("a setting is well written"));
+            }
             ("node", value) => settings.node_name = Some(value.to_owned()),
             ("zone", value) => settings.zone = Some(value.to_owned()),
             ("now", value) => {

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
+use model::{Hostname, Miss};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use translate::{
-    AsRead, Dialect, Memo, Object, ObjectEvent, ObjectKey, ObjectStore, Settings, Translation,
-    endpoints_only, translate,
+    AsRead, Dialect, HostOwner, HostOwnership, Memo, Object, ObjectEvent, ObjectKey, ObjectStore,
+    Settings, Translation, endpoints_only, translate,
 };
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<AsRead<T>> {
@@ -184,17 +185,36 @@ fn secrets() -> impl Strategy<Value = Object> {
     })
 }
 
+fn lists_of_hosts() -> impl Strategy<Value = Object> {
+    let lists = vec![json!(""), json!("a.test"), json!("*.test, b.test"), json!("*")];
+    (namespaces(), select(lists)).prop_map(|(name, hosts)| {
+        Object::Namespace(typed::<Namespace>(json!({
+            "metadata": {"name": name, "annotations": {"portcullis.io/allowed-hosts": hosts}},
+        })))
+    })
+}
+
 fn objects() -> impl Strategy<Value = Object> {
-    prop_oneof![4 => ingresses(), 3 => services(), 3 => slices(), 1 => classes(), 2 => secrets()]
+    prop_oneof![
+        8 => ingresses(), 6 => services(), 6 => slices(), 2 => classes(), 4 => secrets(),
+        1 => lists_of_hosts(),
+    ]
 }
 
 fn some_settings() -> impl Strategy<Value = Settings> {
     let dialects = vec![None, Some(Dialect::Kubernetes), Some(Dialect::Nginx)];
     let names = vec![None, Some("a".to_owned())];
-    (select(dialects), any::<bool>(), select(names.clone()), select(names)).prop_map(
-        |(dialect, is_cluster, zone, node_name)| {
+    let ownership =
+        vec![HostOwnership::Off, HostOwnership::FirstNamespace, HostOwnership::AllowList];
+    let given = ["a=*.test", "a-b=b.test", "a=*"];
+    let given: Vec<HostOwner> =
+        given.iter().map(|text| text.parse().expect("a setting is well written")).collect();
+    let owners = prop::sample::subsequence(given, 0..=2);
+    let place = (select(names.clone()), select(names));
+    (select(dialects), any::<bool>(), place, select(ownership), owners).prop_map(
+        |(dialect, is_cluster, (zone, node_name), host_ownership, host_owners)| {
             let base = if is_cluster { cluster() } else { Settings::standalone() };
-            Settings { dialect, zone, node_name, ..base }
+            Settings { dialect, zone, node_name, host_ownership, host_owners, ..base }
         },
     )
 }
@@ -275,6 +295,54 @@ proptest! {
                 }
             }
             before = kept;
+        }
+    }
+
+    #[test]
+    fn a_host_that_belongs_to_a_namespace_has_nothing_of_another(
+        objects in prop::collection::vec(objects(), 0..24),
+        settings in some_settings(),
+    ) {
+        let settings = Settings {
+            host_ownership: HostOwnership::FirstNamespace,
+            host_owners: Vec::new(),
+            ..settings
+        };
+        let mut store = ObjectStore::new();
+        for object in objects {
+            store.apply(ObjectEvent::Applied(object));
+        }
+        let model = translate(&store, &settings, &mut Memo::new()).model;
+        // Host by host, and each exact host with the wildcard that covers it.
+        let owner = |host: &Hostname| -> Vec<_> {
+            let routes = model.hosts.get(host).into_iter().flat_map(|host| &host.routes);
+            let certificates = model.sni.get(host).map(|id| &model.certificates[id].provenance);
+            routes.map(|route| &route.provenance).chain(certificates)
+                .map(|provenance| provenance.object.namespace.clone()).collect()
+        };
+        for host in model.hosts.keys().chain(model.sni.keys()) {
+            let mut namespaces = owner(host);
+            if let Hostname::Exact(name) = host && let Some((_, suffix)) = name.split_once('.') {
+                namespaces.extend(owner(&Hostname::Wildcard(suffix.into())));
+            }
+            namespaces.sort_unstable();
+            namespaces.dedup();
+            prop_assert!(namespaces.len() <= 1, "{host}: {namespaces:?}");
+            // What they do not match does not lead to routes of another.
+            let any = owner(&Hostname::Any);
+            let is_apart = any.iter().any(|namespace| !namespaces.contains(namespace));
+            if let Some(block) = model.hosts.get(host) && is_apart && *host != Hostname::Any {
+                let wildcard = |name: &str| {
+                    name.split_once('.').map(|(_, suffix)| Hostname::Wildcard(suffix.into()))
+                };
+                let above = match host {
+                    Hostname::Exact(name) => wildcard(name),
+                    Hostname::Wildcard(_) | Hostname::Any => None,
+                };
+                let hides = block.miss == Miss::Hide
+                    || above.is_some_and(|above| model.hosts.contains_key(&above));
+                prop_assert!(hides, "{host}");
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
 use ipnet::IpNet;
-use translate::{EndpointOverride, NamedService};
+use translate::{EndpointOverride, HostOwner, NamedService};
 
 /// A type that a setting's text can be read into.
 pub trait Value: Sized {
@@ -236,6 +236,15 @@ impl Value for EndpointOverride {
     }
 }
 
+impl Value for HostOwner {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.parse().map_err(|_| {
+            "is not NAMESPACE=HOST, such as shop=shop.example.com, shop=*.example.com or shop=*"
+                .to_owned()
+        })
+    }
+}
+
 impl Value for NamedService {
     fn parse(text: &str) -> Result<Self, String> {
         text.parse::<Self>()
@@ -357,6 +366,18 @@ choices! {
         Kubernetes = "kubernetes",
         /// That of ingress-nginx.
         Nginx = "nginx",
+    }
+}
+
+choices! {
+    /// Whether hosts belong to namespaces.
+    HostOwnership {
+        /// Ingresses of all namespaces may name the same host.
+        Off = "off",
+        /// The namespace of the oldest Ingress that names a host has it.
+        FirstNamespace = "first-namespace",
+        /// The namespaces whose list has a host have it.
+        AllowList = "allow-list",
     }
 }
 

@@ -80,6 +80,8 @@ fn settings(flags: &[String]) -> Result<Settings, String> {
             "--endpoint-addresses" => settings.endpoint_addresses = Some(value.parse()?),
             "--zone" => settings.zone = Some(value.clone()),
             "--node-name" => settings.node_name = Some(value.clone()),
+            "--host-ownership" => settings.host_ownership = value.parse()?,
+            "--host-owner" => settings.host_owners.push(value.parse()?),
             "--endpoint" => settings.endpoint_overrides.push(value.parse()?),
             "--default-backend-service" => settings.default_backend = Some(value.parse()?),
             "--refused-annotations" => settings
