@@ -101,11 +101,15 @@ struct Hold {
     is_tried: bool,
 }
 
+/// Is told what is served, after it is.
+pub(crate) type Served = Box<dyn FnMut(&Arc<Translation>) + Send>;
+
 /// What the compiler speaks to.
 pub(crate) struct Outside {
     /// What an earlier process served last.
     pub(crate) last_good: Option<Translation>,
     pub(crate) want: Option<Want>,
+    pub(crate) served: Option<Served>,
     pub(crate) publish: Publish,
     pub(crate) report: Tell,
     pub(crate) telemetry: Arc<Telemetry>,
@@ -437,7 +441,11 @@ impl Compiler {
         if let Some(merged) = merged {
             served.endpoints = merged;
         }
-        self.outside.latest.replace(Arc::new(served));
+        let served = Arc::new(served);
+        if let Some(tell) = &mut self.outside.served {
+            tell(&served);
+        }
+        self.outside.latest.replace(served);
         self.report();
     }
 

@@ -17,6 +17,7 @@ mod last_good;
 mod latest;
 mod load;
 mod relevance;
+mod report;
 mod resolve;
 mod source;
 
@@ -37,12 +38,14 @@ pub use cluster::{
 };
 pub use last_good::LastGood;
 pub use load::{Loaded, load};
+pub use report::{Address, Published, ReportSettings};
 pub use resolve::local_addresses;
 
 use cluster::{Inflow, Watches};
-use compiler::{Compiler, MESSAGES_MAX, Message, Outside, Want};
+use compiler::{Compiler, MESSAGES_MAX, Message, Outside, Served, Want};
 use last_good::Keeper;
 use latest::Latest;
+use report::{Observed, Reporter};
 use resolve::{Names, SystemLookup};
 use source::Watching;
 use source::directory::Directory;
@@ -106,6 +109,7 @@ pub struct Controller {
     compiler: Option<JoinHandle<()>>,
     source: Option<Running>,
     keeper: Option<Keeper>,
+    reporter: Option<Arc<Reporter>>,
     latest: Arc<Latest>,
     settings: Settings,
 }
@@ -129,6 +133,7 @@ pub fn start(
     report: Tell,
 ) -> io::Result<Controller> {
     let (inbox, messages) = bounded(MESSAGES_MAX);
+    let mut reporter = None;
     // Paths are looked at before anything runs.
     let source = match settings.source {
         Source::Manifests(paths) => Reader::Directory(Box::new(Directory::open(&paths)?)),
@@ -137,7 +142,15 @@ pub fn start(
             let runtime = runtime.ok_or_else(|| io::Error::other("a cluster needs a runtime"))?;
             let inflow = Inflow::new(inbox.clone());
             let telemetry = Arc::clone(&telemetry);
-            Reader::Cluster(Arc::new(Watches::start(cluster, inflow, telemetry, runtime)))
+            let observed = cluster.report.clone().map(|settings| {
+                let observed = Arc::new(Observed::new(settings.manager()));
+                let (seen, telemetry) = (Arc::clone(&observed), Arc::clone(&telemetry));
+                let started = report::start(settings, &cluster.clients, seen, telemetry, &runtime);
+                reporter = Some(Arc::new(started));
+                observed
+            });
+            let watches = Watches::start(cluster, inflow, observed, telemetry, runtime);
+            Reader::Cluster(Arc::new(watches))
         }
     };
     let want = match &source {
@@ -160,8 +173,11 @@ pub fn start(
         Some(last_good) => Some(Keeper::start(last_good, Arc::clone(&latest))?),
         None => None,
     };
-    let outside =
-        Outside { last_good, want, publish, report, telemetry, latest: Arc::clone(&latest) };
+    let served = reporter.clone().map(|reporter| {
+        Box::new(move |served: &Arc<Translation>| reporter.served(served)) as Served
+    });
+    let shared = Arc::clone(&latest);
+    let outside = Outside { last_good, want, served, publish, report, telemetry, latest: shared };
     let compiler = Compiler::new(settings.translation.clone(), names, outside);
     let compiler = std::thread::Builder::new()
         .name("compiler".into())
@@ -179,6 +195,7 @@ pub fn start(
         compiler: Some(compiler),
         source: Some(source),
         keeper,
+        reporter,
         latest,
         settings: settings.translation,
     })
@@ -226,6 +243,13 @@ impl Controller {
         let _ = self.inbox.send(Message::Settings(Box::new(self.settings.clone())));
     }
 
+    /// This replica is about to end: another may lead. Everything else goes on; does not wait.
+    pub fn leave(&self) {
+        if let Some(reporter) = &self.reporter {
+            reporter.leave();
+        }
+    }
+
     /// Stops watching and building, and waits for a build under way. What is served stays.
     pub fn stop(self) {
         drop(self);
@@ -240,6 +264,8 @@ impl Drop for Controller {
             // A panic there was printed when it happened.
             let _ = compiler.join();
         }
+        // What is told to the API server last needs what the watches have seen.
+        drop(self.reporter.take());
         drop(self.source.take());
         // What was served last is kept.
         drop(self.keeper.take());

@@ -213,6 +213,9 @@ impl Gateway {
     /// Lets readiness fail; everything is still accepted.
     pub fn leave(&self) {
         self.shared.is_leaving.store(true, Ordering::Relaxed);
+        if let Some(controller) = &self.controller {
+            controller.leave();
+        }
         self.shared.proxy.leave();
     }
 

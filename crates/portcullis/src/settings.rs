@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use controller::Address;
 use layer::{Given, Layers, Origin, find, not_one, unreadable};
 use translate::{EndpointOverride, HostOwner, NamedService};
 use value::{
@@ -255,6 +256,23 @@ settings! {
         /// Keep the private keys of certificates in that file, too.
         /// Without them, TLS serves the default certificate until Secrets are read.
         last_good_keys: one bool = "last-good-keys" "BOOL" ["false"];
+        /// Write the addresses of this Service into the status of the Ingresses that are served.
+        /// Those of its load balancer; without one, its external ones, else its own; for a
+        /// `NodePort`, those of the nodes under its pods.
+        publish_service: one OrOff<NamespacedName> = "publish-service" "NAMESPACE/NAME" ["off"];
+        /// Write this address, or this name, into the status of the Ingresses that are served.
+        publish_address: many Address = "publish-address" "ADDRESS" [];
+        /// Write the addresses of the nodes under the ready pods with these labels, in the
+        /// namespace of this pod, into the status of the Ingresses that are served.
+        publish_nodes: one OrOff<String> = "publish-nodes" "SELECTOR" ["off"];
+        /// Take what this gateway wrote out of the status again when its leader ends.
+        /// Without it, addresses stay: what follows them, such as DNS records, would be deleted.
+        clear_status_on_exit: one bool = "clear-status-on-exit" "BOOL" ["false"];
+        /// The Lease by which replicas agree on who writes status and Events; `off` for neither.
+        /// `auto` is `portcullis-leader` in the namespace of this pod, and `off` outside of pods.
+        /// Installations for different classes have different ones.
+        election_lease: one Auto<OrOff<NamespacedName>> =
+            "election-lease" "NAMESPACE/NAME" ["auto"];
         /// The name of this pod.
         /// `auto` is what the environment variable `POD_NAME` says, or the name of the host.
         pod_name: one Auto<String> = "pod-name" "NAME" ["auto"];
@@ -430,6 +448,16 @@ impl Settings {
                 errors
                     .push(SettingsError::new(format!("--{name}: is from {least} to {most} bytes")));
             }
+        }
+        let published = [
+            ("publish-service", self.publish_service != OrOff::Off),
+            ("publish-address", !self.publish_address.is_empty()),
+            ("publish-nodes", self.publish_nodes != OrOff::Off),
+        ];
+        let published: Vec<&str> =
+            published.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| name).collect();
+        if let [first, second, ..] = published[..] {
+            errors.push(SettingsError::new(format!("--{second}: not together with --{first}")));
         }
         // Heads may take half of it, and one head must fit beside another.
         if self.http2_memory_max.0 / 4 < self.request_head_bytes_max.0 {

@@ -6,21 +6,24 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use controller::{ApiServer, Clients, ClusterSettings, LastGood, Scope};
+use controller::{ApiServer, Clients, ClusterSettings, LastGood, Published, ReportSettings, Scope};
 use model::{Listener, ListenerProtocol};
 use proxy::{Limits, ProxySettings};
 use telemetry::{LogTarget, TelemetrySettings};
 
 use crate::machine::Cpus;
 use crate::settings::value::{
-    AccessLog, Dialect, EndpointAddresses, ExternalNames, Format, HostOwnership, LogLevel, OrOff,
-    RefusedAnnotations, Secrets, Size,
+    AccessLog, Auto, Dialect, EndpointAddresses, ExternalNames, Format, HostOwnership, LogLevel,
+    NamespacedName, OrOff, RefusedAnnotations, Secrets, Size,
 };
 use crate::settings::{Settings, SettingsError};
 
 /// Share of the limit on open files that client connections may take, in percent. The rest is for
 /// connections to endpoints, logs and listeners.
 const CONNECTIONS_PERCENT: u64 = 80;
+
+/// The Lease of the election, in the namespace of the pod, where nobody names another.
+const DEFAULT_LEASE: &str = "portcullis-leader";
 
 /// The listeners of the settings, with the ports that clients see.
 pub(crate) fn listeners(settings: &Settings) -> Vec<Listener> {
@@ -137,7 +140,47 @@ pub(crate) fn cluster(settings: &Settings, clients: Clients) -> ClusterSettings 
         None if settings.watch_namespace.is_empty() => Scope::All,
         None => Scope::Namespaces(settings.watch_namespace.iter().cloned().collect()),
     };
-    ClusterSettings { clients, scope, reads_all_tls: settings.secrets == Secrets::AllTls }
+    let report = report(settings);
+    ClusterSettings { clients, scope, reads_all_tls: settings.secrets == Secrets::AllTls, report }
+}
+
+/// What is told to the API server; nothing where this process takes part in no election.
+fn report(settings: &Settings) -> Option<ReportSettings> {
+    let namespace = pod_namespace(settings);
+    let lease = match &settings.election_lease {
+        Auto::Auto if !controller::is_in_pod() => return None,
+        Auto::Auto => {
+            NamespacedName { namespace: namespace.clone(), name: DEFAULT_LEASE.to_owned() }
+        }
+        Auto::Set(lease) => lease.at()?,
+    };
+    let published = match (settings.publish_service.at(), settings.publish_nodes.at()) {
+        (Some(NamespacedName { namespace, name }), _) => Published::Service { namespace, name },
+        (None, Some(selector)) => Published::Nodes { namespace, selector },
+        (None, None) if settings.publish_address.is_empty() => Published::Nothing,
+        (None, None) => Published::Addresses(settings.publish_address.clone()),
+    };
+    Some(ReportSettings {
+        pod: pod_name(settings),
+        lease_namespace: lease.namespace,
+        lease_name: lease.name,
+        controller: settings.controller_name.first().cloned().unwrap_or_default(),
+        published,
+        clear_status_on_exit: settings.clear_status_on_exit,
+    })
+}
+
+/// The name of this pod, or of what stands in for one.
+pub(crate) fn pod_name(settings: &Settings) -> String {
+    let host = || std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
+    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    settings.pod_name.set().or_else(host).unwrap_or_else(system)
+}
+
+/// The namespace of this pod.
+pub(crate) fn pod_namespace(settings: &Settings) -> String {
+    let namespace = settings.pod_namespace.set().or_else(controller::pod_namespace);
+    namespace.unwrap_or_else(|| "default".to_owned())
 }
 
 /// Where what is served is kept for the next start.
@@ -292,6 +335,23 @@ mod tests {
     }
 
     #[test]
+    fn outside_of_a_pod_nobody_reports_who_was_not_told_to() {
+        let mut settings = Settings::defaults();
+        settings.pod_name = Auto::Set("gateway-0".into());
+        settings.pod_namespace = Auto::Set("system".into());
+        assert!(report(&settings).is_none());
+        settings.election_lease = Auto::parse("system/leader").unwrap();
+        settings.publish_nodes = OrOff::parse("app=gateway").unwrap();
+        let reports = report(&settings).unwrap();
+        assert_eq!(reports.manager(), "portcullis/system/leader");
+        assert_eq!(reports.pod, "gateway-0");
+        let nodes = Published::Nodes { namespace: "system".into(), selector: "app=gateway".into() };
+        assert_eq!(reports.published, nodes);
+        settings.election_lease = Auto::parse("off").unwrap();
+        assert!(report(&settings).is_none());
+    }
+
+    #[test]
     fn redirects_name_the_https_port_beside() {
         let settings = settings(&["127.0.0.1:80", "[::1]:80"], &["[::1]:1443", "127.0.0.1:443"]);
         let ports: Vec<Option<u16>> =
@@ -309,7 +369,7 @@ mod tests {
     #[test]
     fn the_public_port_is_what_clients_see() {
         let mut settings = settings(&["127.0.0.1:8080"], &["127.0.0.1:8443"]);
-        settings.public_https_port = crate::settings::value::Auto::parse("443").unwrap();
+        settings.public_https_port = Auto::parse("443").unwrap();
         let listeners = listeners(&settings);
         assert_eq!(listeners[0].redirect_port, Some(443));
         assert_eq!(listeners[1].public_port, Some(443));

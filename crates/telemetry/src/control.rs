@@ -12,8 +12,9 @@ use crate::exposition::Exposition;
 use crate::histogram::{Histogram, HistogramSum};
 use crate::metrics::{
     CERTIFICATE_EXPIRY, CONFIG_BUILD_DURATION, CONFIG_BUILDS, CONFIG_LAST_GOOD,
-    CONFIG_LAST_SUCCESS, CONFIG_LAST_SUCCESSFUL, CONFIG_STALE_FILES, DIAGNOSTICS, GENERATION,
-    REASONS_MAX, SNAPSHOTS_LIVE, WATCH_FAILURES, WATCH_LISTS, WATCH_STALE_SINCE,
+    CONFIG_LAST_SUCCESS, CONFIG_LAST_SUCCESSFUL, CONFIG_STALE_FILES, DIAGNOSTICS, EVENTS,
+    GENERATION, LEADER, REASONS_MAX, SNAPSHOTS_LIVE, STATUS_WRITES, WATCH_FAILURES, WATCH_LISTS,
+    WATCH_STALE_SINCE,
 };
 use crate::route::OTHER;
 use crate::worker::WorkerShard;
@@ -80,6 +81,9 @@ struct State {
     watches: BTreeMap<&'static str, WatchState>,
     diagnostics: BTreeMap<(&'static str, &'static str), u64>,
     certificates: Vec<CertificateExpiry>,
+    is_leader: bool,
+    status_writes: BTreeMap<&'static str, u64>,
+    events: BTreeMap<&'static str, u64>,
 }
 
 impl Control {
@@ -131,6 +135,14 @@ impl Control {
         for certificate in &state.certificates {
             let labels = [&*certificate.namespace, &*certificate.secret];
             page.sample(&CERTIFICATE_EXPIRY, &labels, certificate.not_after);
+        }
+        page.family(&LEADER);
+        page.sample(&LEADER, &[], u8::from(state.is_leader));
+        for (family, counts) in [(&STATUS_WRITES, &state.status_writes), (&EVENTS, &state.events)] {
+            page.family(family);
+            for (result, count) in counts {
+                page.sample(family, &[result], count);
+            }
         }
     }
 }
@@ -186,6 +198,21 @@ impl Telemetry {
     /// they cannot.
     pub fn watch_stale_since(&self, kind: &'static str, since: f64) {
         self.control.state().watches.entry(kind).or_default().stale_since = since;
+    }
+
+    /// Whether this replica leads.
+    pub fn leader(&self, is_leader: bool) {
+        self.control.state().is_leader = is_leader;
+    }
+
+    /// A write of status ended with this result, one of a few words.
+    pub fn status_written(&self, result: &'static str) {
+        *self.control.state().status_writes.entry(result).or_default() += 1;
+    }
+
+    /// An Event was told with this result, one of a few words.
+    pub fn event_told(&self, result: &'static str) {
+        *self.control.state().events.entry(result).or_default() += 1;
     }
 
     /// Replaces the numbers of diagnostics: a (code, severity) for each one there is.

@@ -162,6 +162,14 @@ families! {
         ["secret_namespace" "secret"]
         "When a served certificate expires, in seconds since the epoch.";
 
+    // Reporting to a cluster
+    LEADER "portcullis_leader" Gauge []
+        "1 while this replica leads: it alone writes status and Events.";
+    STATUS_WRITES "portcullis_status_writes_total" Counter ["result"]
+        "Writes of the status of an Ingress.";
+    EVENTS "portcullis_events_total" Counter ["result"]
+        "Events told to the API server; those that it knew from another leader are known.";
+
     // Process
     PROCESS_CPU "process_cpu_seconds_total" Counter []
         "CPU time of this process, user and system.";

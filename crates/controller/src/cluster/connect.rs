@@ -122,7 +122,7 @@ pub fn pod_namespace() -> Option<String> {
 }
 
 /// An error with its causes: the outermost alone often says nothing.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

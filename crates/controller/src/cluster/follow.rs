@@ -30,6 +30,7 @@ use super::connect::chain;
 use super::forbidden;
 use super::teller::Told;
 use super::watched::{Item, key};
+use crate::report::Observed;
 
 /// How long one page, or the beginning of an answer, may take.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
@@ -72,6 +73,8 @@ pub(super) struct Follow {
     pub(super) told: Arc<dyn Told>,
     /// What was told to be there.
     pub(super) known: Known,
+    /// Who sees Ingresses as they come, with their status.
+    pub(super) observed: Option<Arc<Observed>>,
 }
 
 /// The objects that a watch has told to be there; shared with whoever ends the watch.
@@ -309,6 +312,7 @@ impl Follow {
                 WatchEvent::Added(item) | WatchEvent::Modified(item) => {
                     let version = item.meta().resource_version.clone();
                     let key = key(self.kind, item.meta());
+                    self.show(&item);
                     let taken = item.take();
                     diagnostics.extend(taken.diagnostics.into_iter().map(|said| said.diagnostic));
                     match (&mut list, taken.object) {
@@ -325,6 +329,7 @@ impl Follow {
                 WatchEvent::Deleted(item) if list.is_none() => {
                     let key = key(self.kind, item.meta());
                     self.known.keys().remove(&key);
+                    self.forget(&key);
                     place.version.clone_from(&item.meta().resource_version);
                     self.told.deleted(self, key);
                 }
@@ -363,6 +368,7 @@ impl Follow {
             };
             for item in page.items {
                 let key = key(self.kind, item.meta());
+                self.show(&item);
                 let taken = item.take();
                 diagnostics.extend(taken.diagnostics.into_iter().map(|said| said.diagnostic));
                 listed.extend(taken.object.map(|object| (key, object)));
@@ -381,10 +387,27 @@ impl Follow {
     fn told_list(&self, listed: Vec<(ObjectKey, Object)>) {
         let there: HashSet<ObjectKey> = listed.iter().map(|(key, _)| key.clone()).collect();
         let mut known = self.known.keys();
-        let gone = known.difference(&there).cloned().collect();
+        let gone: Vec<ObjectKey> = known.difference(&there).cloned().collect();
         *known = there;
         drop(known);
+        for key in &gone {
+            self.forget(key);
+        }
         self.told.listed(self, listed, gone);
+    }
+
+    /// Shows an object to who reports, before anybody is told of what it asks for.
+    fn show(&self, item: &impl Item) {
+        if let Some(observed) = self.observed.as_ref().filter(|_| self.kind == ObjectKind::Ingress)
+        {
+            item.show(observed);
+        }
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        if let Some(observed) = self.observed.as_ref().filter(|_| key.kind == ObjectKind::Ingress) {
+            observed.forget(&key.namespace, &key.name);
+        }
     }
 
     fn contact(&self, backoff: &mut Backoff) {

@@ -36,9 +36,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 use translate::{ObjectKey, ObjectKind, References};
 
+pub(crate) use connect::chain;
 pub use connect::{ApiServer, Clients, ConnectError, is_in_pod, pod_namespace};
 pub(crate) use inflow::Inflow;
 
+use crate::report::{Observed, ReportSettings};
 use contact::Contact;
 use follow::{Follow, Known};
 use teller::{Selected, Teller, Wanted};
@@ -70,6 +72,8 @@ pub struct ClusterSettings {
     pub scope: Scope,
     /// Every Secret of type `kubernetes.io/tls` is read, and not those alone that are referenced.
     pub reads_all_tls: bool,
+    /// What is told to the API server; nothing when absent.
+    pub report: Option<ReportSettings>,
 }
 
 /// A task that ends when this is dropped.
@@ -108,7 +112,13 @@ impl Ending {
         // First the task, so that nothing more is told.
         drop(self.task);
         maker.contact.forget(self.kind, &self.name);
-        maker.inflow.forget(&self.name, self.known.take());
+        let known = self.known.take();
+        if let Some(observed) = &maker.observed {
+            for key in known.iter().filter(|key| key.kind == ObjectKind::Ingress) {
+                observed.forget(&key.namespace, &key.name);
+            }
+        }
+        maker.inflow.forget(&self.name, known);
     }
 
     /// Ends it in favour of another, which is to take over what it told.
@@ -126,6 +136,7 @@ struct Maker {
     settings: ClusterSettings,
     inflow: Arc<Inflow>,
     contact: Arc<Contact>,
+    observed: Option<Arc<Observed>>,
     runtime: Handle,
 }
 
@@ -134,6 +145,7 @@ impl Watches {
     pub(crate) fn start(
         settings: ClusterSettings,
         inflow: Arc<Inflow>,
+        observed: Option<Arc<Observed>>,
         telemetry: Arc<Telemetry>,
         runtime: Handle,
     ) -> Self {
@@ -145,7 +157,7 @@ impl Watches {
         let contact = Arc::new(Contact::new(telemetry));
         let (wanted, wants) = watch::channel(Arc::default());
         let scope = settings.scope.clone();
-        let maker = Maker { settings, inflow: Arc::clone(&inflow), contact, runtime };
+        let maker = Maker { settings, inflow: Arc::clone(&inflow), contact, observed, runtime };
         let mut tasks = vec![maker.everywhere::<IngressClass>(true, None, Wanted::All)];
         if maker.settings.reads_all_tls {
             tracing::warn!(
@@ -225,6 +237,7 @@ impl Maker {
             is_optional,
             told: self.teller(wanted),
             known: Known::default(),
+            observed: self.observed.clone(),
         };
         self.inflow.expect(&follow.name);
         let client = &self.settings.clients.reading;
@@ -264,6 +277,7 @@ impl Maker {
             is_optional: false,
             told: self.teller(wanted),
             known: Known::default(),
+            observed: self.observed.clone(),
         };
         let (name, known) = (Arc::clone(&follow.name), follow.known.clone());
         let client = &self.settings.clients.reading;
@@ -288,6 +302,7 @@ impl Maker {
             is_optional: false,
             told: self.teller(Wanted::Namespaces(sender)),
             known: Known::default(),
+            observed: self.observed.clone(),
         };
         self.inflow.expect(&follow.name);
         let name = Arc::clone(&follow.name);

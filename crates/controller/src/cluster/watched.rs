@@ -14,6 +14,8 @@ use serde::de::DeserializeOwned;
 use translate::manifests::{self, FileDiagnostic};
 use translate::{AsRead, Object, ObjectKey, ObjectKind};
 
+use crate::report::Observed;
+
 /// Written by `kubectl apply` for itself: a second copy of the object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -30,6 +32,9 @@ pub(super) struct Taken {
 pub(super) trait Item: Resource + Clone + DeserializeOwned + Debug + Send + 'static {
     /// Takes the object in, without what nobody reads.
     fn take(self) -> Taken;
+
+    /// Shows an Ingress to who reports on them.
+    fn show(&self, _observed: &Observed) {}
 }
 
 /// A kind with its type.
@@ -46,7 +51,7 @@ fn prune(metadata: &mut ObjectMeta) {
 }
 
 macro_rules! watched {
-    ($($kind:ident $(without $status:ident)?;)*) => {$(
+    ($($kind:ident $(without $status:ident)? $(, $show:ident)?;)*) => {$(
         impl Item for $kind {
             fn take(mut self) -> Taken {
                 prune(&mut self.metadata);
@@ -54,6 +59,10 @@ macro_rules! watched {
                 let object = Object::$kind(Arc::new(AsRead::from(self)));
                 Taken { object: Some(object), diagnostics: Vec::new() }
             }
+
+            $(fn show(&self, observed: &Observed) {
+                observed.$show(self);
+            })?
         }
 
         impl Watched for $kind {
@@ -63,7 +72,7 @@ macro_rules! watched {
 }
 
 watched! {
-    Ingress without status;
+    Ingress without status, observe;
     IngressClass;
     Service without status;
     EndpointSlice;
@@ -80,6 +89,17 @@ impl Item for DynamicObject {
         let mut parsed = manifests::parse("", &text);
         let object = parsed.objects.pop().map(|parsed| parsed.object);
         Taken { object, diagnostics: parsed.diagnostics }
+    }
+
+    fn show(&self, observed: &Observed) {
+        // Only what fits, and no more is asked of it than its metadata and its status.
+        let object = serde_json::json!({
+            "metadata": self.metadata,
+            "status": self.data.get("status"),
+        });
+        if let Ok(ingress) = serde_json::from_value::<Ingress>(object) {
+            observed.observe(&ingress);
+        }
     }
 }
 

@@ -37,6 +37,7 @@ impl Fixture {
         let outside = Outside {
             last_good: None,
             want: None,
+            served: None,
             publish: Box::new(move |new, change| {
                 let mut served = publishing.lock().unwrap();
                 served.log.push(format!("publish {change:?}"));

@@ -151,3 +151,14 @@ fn names_are_kebab_case_and_told_once() {
     names.dedup();
     assert_eq!(names.len(), count);
 }
+
+#[test]
+fn addresses_are_published_from_one_source() {
+    let one = flags(&[("publish-address", &["192.0.2.1", "lb.example.com"])]);
+    assert_eq!(Settings::resolve(&one).unwrap().publish_address.len(), 2);
+    let two = flags(&[("publish-address", &["192.0.2.1"]), ("publish-service", &["a/b"])]);
+    let errors = Settings::resolve(&two).unwrap_err();
+    assert_eq!(errors[0].to_string(), "--publish-address: not together with --publish-service");
+    let wrong = flags(&[("publish-address", &["192.0.2.1:80"])]);
+    assert!(Settings::resolve(&wrong).is_err());
+}

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::num::{NonZeroU16, NonZeroU32, NonZeroUsize};
 use std::time::Duration;
 
+use controller::Address;
 use ipnet::IpNet;
 use translate::{EndpointOverride, HostOwner, NamedService};
 
@@ -223,6 +224,12 @@ impl Value for NamespacedName {
             }
             _ => Err("is not NAMESPACE/NAME".into()),
         }
+    }
+}
+
+impl Value for Address {
+    fn parse(text: &str) -> Result<Self, String> {
+        Self::parse(text)
     }
 }
 

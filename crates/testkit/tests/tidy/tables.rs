@@ -75,6 +75,22 @@ const CLOCK: &[Row] = &[
         reason: "waiting for a generation has a deadline",
     },
     Row {
+        file: "crates/controller/src/report/address_source.rs",
+        reason: "when the same failure was logged last",
+    },
+    Row {
+        file: "crates/controller/src/report/event_writer.rs",
+        reason: "drives the ledger of Events, which is given the time",
+    },
+    Row {
+        file: "crates/controller/src/report/lease.rs",
+        reason: "drives the candidate of the election, which is given the time",
+    },
+    Row {
+        file: "crates/controller/src/report/status_writer.rs",
+        reason: "drives the plan of writes, which is given the time",
+    },
+    Row {
         file: "crates/controller/src/resolve/lookup.rs",
         reason: "answers of DNS say until when they are valid",
     },
