@@ -2,8 +2,12 @@
 //! change takes to be served.
 //!
 //! ```text
-//! cargo run --release -p testkit --example cluster_scale -- PROGRAM [INGRESSES] [CHANGES]
+//! cargo build --release && cargo build -p testkit --example cluster_scale
+//! unshare --user --map-root-user --net -- target/debug/examples/cluster_scale \
+//!     target/release/portcullis [INGRESSES] [CHANGES]
 //! ```
+//!
+//! In a network of its own, since an API server takes no endpoints on loopback addresses.
 //!
 //! Prints one JSON object. Times of changes begin when the API server has answered the write, which
 //! is when its watchers are told, and end when a request is answered as the change says.
@@ -11,14 +15,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use testkit::ControlPlane;
 use testkit::client::raw::RawClient;
-use testkit::fast::Fast;
 use testkit::gateway::free_address;
 
 const NAMESPACES: usize = 100;
@@ -31,9 +35,9 @@ fn main() {
         arguments.get(index).map_or(or, |text| text.parse().expect("a number"))
     };
     let (ingresses, changes) = (number(1, 10_000), number(2, 200));
+    own_network();
     let cluster = ControlPlane::start();
-    let backends = [Fast::start("one"), Fast::start("two")];
-    let addresses = [backends[0].address(), backends[1].address()];
+    let addresses = [backend("one"), backend("two")];
     let seeding = Instant::now();
     seed(&cluster, ingresses, addresses[0]);
     eprintln!("{ingresses} Ingresses after {:.0?}", seeding.elapsed());
@@ -80,6 +84,37 @@ fn main() {
         "other_change_ms": summary(&mut route_ms),
     });
     println!("{report:#}");
+}
+
+/// Gives the network, which has nothing yet, a loopback device with an address that is none.
+fn own_network() {
+    let commands = "ip link set lo up && ip address add 198.18.0.1/15 dev lo";
+    let done = Command::new("sh").args(["-c", commands]).status().expect("there is a shell");
+    assert!(done.success(), "run this in a network of its own, see its source");
+}
+
+/// An endpoint whose answers say which one it is.
+fn backend(name: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("198.18.0.1:0").expect("the address is ours");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            std::thread::spawn(move || {
+                let mut lines = BufReader::new(stream.try_clone().expect("a descriptor")).lines();
+                while let Some(Ok(line)) = lines.next() {
+                    if line.is_empty() {
+                        let length = name.len();
+                        let answer =
+                            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{name}");
+                        if stream.write_all(answer.as_bytes()).is_err() {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+    });
+    address
 }
 
 fn namespace(index: usize) -> String {
@@ -207,7 +242,7 @@ impl Gateway {
         loop {
             if std::net::TcpStream::connect(self.admin).is_ok() {
                 let mut client = RawClient::connect(self.admin);
-                if client.exchange("GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n").status() == 200 {
+                if client.exchange("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").status() == 200 {
                     return self.started.elapsed();
                 }
             }
