@@ -269,7 +269,8 @@ settings! {
         /// Without it, addresses stay: what follows them, such as DNS records, would be deleted.
         clear_status_on_exit: one bool = "clear-status-on-exit" "BOOL" ["false"];
         /// The Lease by which replicas agree on who writes status and Events; `off` for neither.
-        /// `auto` is `portcullis-leader` in the namespace of this pod, and `off` outside of pods.
+        /// `auto` is `portcullis-leader` in the namespace of this pod, and `off` where this is no
+        /// pod and no --pod-namespace is given.
         /// Installations for different classes have different ones.
         election_lease: one Auto<OrOff<NamespacedName>> =
             "election-lease" "NAMESPACE/NAME" ["auto"];

@@ -148,7 +148,10 @@ pub(crate) fn cluster(settings: &Settings, clients: Clients) -> ClusterSettings 
 fn report(settings: &Settings) -> Option<ReportSettings> {
     let namespace = pod_namespace(settings);
     let lease = match &settings.election_lease {
-        Auto::Auto if !controller::is_in_pod() => return None,
+        // Who tries something out from elsewhere does not take the lead of a cluster.
+        Auto::Auto if !controller::is_in_pod() && settings.pod_namespace == Auto::Auto => {
+            return None;
+        }
         Auto::Auto => {
             NamespacedName { namespace: namespace.clone(), name: DEFAULT_LEASE.to_owned() }
         }
@@ -338,8 +341,9 @@ mod tests {
     fn outside_of_a_pod_nobody_reports_who_was_not_told_to() {
         let mut settings = Settings::defaults();
         settings.pod_name = Auto::Set("gateway-0".into());
-        settings.pod_namespace = Auto::Set("system".into());
         assert!(report(&settings).is_none());
+        settings.pod_namespace = Auto::Set("system".into());
+        assert_eq!(report(&settings).unwrap().manager(), "portcullis/system/portcullis-leader");
         settings.election_lease = Auto::parse("system/leader").unwrap();
         settings.publish_nodes = OrOff::parse("app=gateway").unwrap();
         let reports = report(&settings).unwrap();

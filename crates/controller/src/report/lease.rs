@@ -67,7 +67,12 @@ impl Election {
         let mut answer = Answer::Waited;
         loop {
             let now = now();
+            let is_answered = matches!(answer, Answer::Read(_) | Answer::Written(_));
             let step = self.candidate.next(now, answer, fastrand::f64());
+            // Who may read and not write has nothing mended by a read.
+            if is_answered && matches!(step, Step::Wait(_)) {
+                complaint.mended();
+            }
             self.tell(now.instant);
             answer = tokio::select! {
                 biased;
@@ -108,12 +113,7 @@ impl Election {
             timeout(patience, asked).await
         };
         match outcome {
-            Ok(Ok(answer)) => {
-                if !matches!(answer, Answer::Waited) {
-                    complaint.mended();
-                }
-                answer
-            }
+            Ok(Ok(answer)) => answer,
             Ok(Err(kube::Error::Api(status)))
                 if status.is_conflict() || status.is_already_exists() =>
             {
