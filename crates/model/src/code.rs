@@ -78,6 +78,8 @@ codes! {
     NoClass "no-class" Info Reference "NoClass" "set spec.ingressClassName, mark a class as default, or start with --watch-ingress-without-class";
     EveryClassServed "every-class-served" Info Reference "EveryClassServed" "nothing; add an IngressClass of our controller or --ingress-class to choose";
     DuplicateDefaultClass "duplicate-default-class" Warning Reference "DuplicateDefaultClass" "mark one IngressClass as default; the newest is used";
+    ClassParametersNotFound "class-parameters-not-found" Error Reference "ParametersNotFound" "create the object that spec.parameters names, or take spec.parameters off the class";
+    InvalidClassParameter "invalid-class-parameter" Error Reference "InvalidParameters" "mend what spec.parameters names: a ConfigMap with scope Namespace, and the keys of the guide";
 
     // Rules
     InvalidHost "invalid-host" Error Object "InvalidHost" "write a lower-case DNS name, or `*.` and a DNS name";

@@ -4,6 +4,8 @@
 //! default class is applied here, as admission would; and where no class of ours exists at all,
 //! every Ingress is served, so that a directory of manifests works as it is.
 
+mod parameters;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -13,9 +15,12 @@ use model::{ClosedReason, Code, Effect, ObjectRef};
 
 use crate::annotation::CLASS_ANNOTATION;
 use crate::as_read::{AsRead, Unreadable};
+use crate::lookup::Lookup;
 use crate::objects::ObjectStore;
 use crate::scope::{Reports, Scope};
 use crate::settings::{Dialect, NGINX_CONTROLLER_NAME, Settings};
+
+pub(crate) use parameters::{DefaultCertificate, Parameters};
 
 /// The annotation value that always means us.
 const OWN_LEGACY_CLASS: &str = "portcullis";
@@ -30,6 +35,9 @@ pub(crate) struct Classes<'c> {
     /// The class of Ingresses that name none; known in standalone mode alone.
     default_class: Option<&'c str>,
     every_class_served: bool,
+    /// Of the classes that have any.
+    parameters: BTreeMap<&'c str, Arc<Parameters>>,
+    no_parameters: Arc<Parameters>,
 }
 
 /// How an Ingress of ours is read.
@@ -37,10 +45,17 @@ pub(crate) struct Membership {
     pub(crate) dialect: Dialect,
     /// Nobody can tell whether it is ours: it keeps its places, and answers 503 there.
     pub(crate) closed: Option<ClosedReason>,
+    /// What its class says.
+    pub(crate) parameters: Arc<Parameters>,
 }
 
 impl<'c> Classes<'c> {
-    pub(crate) fn new(store: &'c ObjectStore, settings: &'c Settings, reports: &Reports) -> Self {
+    pub(crate) fn new(
+        store: &'c ObjectStore,
+        settings: &'c Settings,
+        lookup: &Lookup<'_>,
+        reports: &Reports,
+    ) -> Self {
         let by_name: BTreeMap<&str, &AsRead<IngressClass>> =
             store.classes.iter().map(|((_, name), s)| (&**name, &*s.object)).collect();
         // One whose controller cannot be read may be.
@@ -60,7 +75,18 @@ impl<'c> Classes<'c> {
             );
         }
         let default_class = settings.standalone.then(|| default_class(&by_name, reports)).flatten();
-        Self { settings, by_name, default_class, every_class_served }
+        let read = |(name, class): (&&'c str, &&AsRead<IngressClass>)| {
+            let has_any = class.spec.as_ref().is_some_and(|spec| spec.parameters.is_some());
+            if !has_any || !is_ours(class) {
+                return None;
+            }
+            let object = ObjectRef::new("IngressClass", "", *name);
+            let read = parameters::read(class, lookup, &Scope::root(&object, reports));
+            Some((*name, Arc::new(read)))
+        };
+        let parameters = by_name.iter().filter_map(read).collect();
+        let no_parameters = Arc::default();
+        Self { settings, by_name, default_class, every_class_served, parameters, no_parameters }
     }
 
     /// How an Ingress is read; `None` for one that is not ours, with the reason reported.
@@ -70,7 +96,7 @@ impl<'c> Classes<'c> {
         scope: &Scope<'_>,
     ) -> Option<Membership> {
         if let Some(closed) = unreadable_name(ingress, scope) {
-            return Some(Membership { dialect: self.dialect(None), closed: Some(closed) });
+            return Some(self.of_class(None, Some(closed)));
         }
         let field = ingress.spec.as_ref().and_then(|spec| spec.ingress_class_name.as_deref());
         let annotations = ingress.metadata.annotations.as_ref();
@@ -101,14 +127,23 @@ impl<'c> Classes<'c> {
                 taken.field
             );
             place.report(Code::UnreadableObject, Effect::RouteResponds(503), message);
-            let closed = Some(closed_at(Code::UnreadableObject, &place));
-            return Some(Membership { dialect: self.dialect(name), closed });
+            return Some(self.of_class(name, Some(closed_at(Code::UnreadableObject, &place))));
         }
         let is_ours = match name {
             None => self.without_class(scope),
             Some(name) => self.is_ours(name, field.is_none(), &place),
         };
-        is_ours.then(|| Membership { dialect: self.dialect(name), closed: None })
+        is_ours.then(|| self.of_class(name, None))
+    }
+
+    fn of_class(&self, name: Option<&str>, closed: Option<ClosedReason>) -> Membership {
+        let parameters = name.and_then(|name| self.parameters.get(name));
+        let parameters = parameters.unwrap_or(&self.no_parameters).clone();
+        Membership {
+            dialect: parameters.dialect.unwrap_or_else(|| self.dialect(name)),
+            closed: closed.or_else(|| parameters.closed.clone()),
+            parameters,
+        }
     }
 
     fn without_class(&self, scope: &Scope<'_>) -> bool {

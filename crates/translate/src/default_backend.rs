@@ -67,6 +67,7 @@ fn read(service: &NamedService, lookup: &Lookup<'_>, settings: &Settings) -> Fra
         force_ssl_redirect: false,
         hosts: Vec::new(),
         default_backend: Some(default_backend),
+        class_default: None,
         has_rules: false,
         class_closed: None,
         is_operators: true,
@@ -78,7 +79,7 @@ fn read(service: &NamedService, lookup: &Lookup<'_>, settings: &Settings) -> Fra
     }
 }
 
-fn upstream(
+pub(crate) fn upstream(
     service: &NamedService,
     age: &Age,
     lookup: &Lookup<'_>,

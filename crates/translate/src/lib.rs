@@ -101,7 +101,8 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let reports = Reports::default();
     let lookup = Lookup::new(objects);
     memo.begin(settings);
-    let fragments = fragments(objects, settings, &lookup, memo, &reports);
+    let mut references = References::default();
+    let fragments = fragments(objects, settings, &lookup, memo, &reports, &mut references);
     let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
     model.listeners.sort_unstable();
     let is_owned = settings.host_ownership != HostOwnership::Off;
@@ -113,7 +114,6 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let finding = Finding::new(&lookup, settings);
     let endpoints =
         sources.iter().map(|(id, source)| (id.clone(), source.find(&finding, &reports))).collect();
-    let mut references = References::default();
     references.extend(lookup.take());
     references.include_namespaces(settings.host_ownership == HostOwnership::AllowList);
     for fragment in &fragments {
@@ -177,8 +177,10 @@ fn fragments(
     lookup: &Lookup<'_>,
     memo: &mut Memo,
     reports: &Reports,
+    references: &mut References,
 ) -> Vec<Arc<Fragment>> {
-    let classes = Classes::new(objects, settings, reports);
+    let classes = Classes::new(objects, settings, lookup, reports);
+    references.extend(lookup.take());
     let kind: Arc<str> = ObjectKind::Ingress.name().into();
     let mut fragments = Vec::with_capacity(objects.ingresses.len());
     for ((namespace, name), stored) in &objects.ingresses {
@@ -199,21 +201,26 @@ fn fragments(
             namespace: object.namespace.clone(),
             name: object.name.clone(),
         };
-        let closed = membership.closed;
-        let fragment =
-            memo.take(stored.content, &age, closed.as_ref(), objects).unwrap_or_else(|| {
-                let reading = ingress::Reading { lookup, settings, leaves: &memo.leaves };
-                let ours = ingress::Ours {
-                    ingress: &stored.object,
-                    object: &object,
-                    content: stored.content,
-                    age,
-                    class_closed: closed,
-                };
-                let fragment = Arc::new(ingress::read(ours, &reading));
-                memo.put(stored.content, &fragment, objects);
-                fragment
-            });
+        let (closed, parameters) = (membership.closed, membership.parameters);
+        let class = memo::OfClass { closed: closed.as_ref(), parameters: &parameters };
+        let fragment = memo.take(stored.content, &age, &class, objects).unwrap_or_else(|| {
+            let reading = ingress::Reading {
+                lookup,
+                settings,
+                parameters: &parameters,
+                leaves: &memo.leaves,
+            };
+            let ours = ingress::Ours {
+                ingress: &stored.object,
+                object: &object,
+                content: stored.content,
+                age,
+                class_closed: closed.clone(),
+            };
+            let fragment = Arc::new(ingress::read(ours, &reading));
+            memo.put(stored.content, &fragment, &parameters, objects);
+            fragment
+        });
         fragments.push(fragment);
     }
     fragments.sort_by(|a, b| a.age.cmp(&b.age));

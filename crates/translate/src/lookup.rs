@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use k8s_openapi::api::core::v1::{Endpoints, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::as_read::AsRead;
@@ -89,6 +89,15 @@ impl<'s> Lookup<'s> {
     ) -> Option<&'s AsRead<Service>> {
         self.ask(ObjectKind::Service, namespace, name);
         self.store.services.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
+    }
+
+    pub(crate) fn config_map(
+        &self,
+        namespace: &Arc<str>,
+        name: &Arc<str>,
+    ) -> Option<&'s AsRead<ConfigMap>> {
+        self.ask(ObjectKind::ConfigMap, namespace, name);
+        self.store.config_maps.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
     }
 
     pub(crate) fn secret(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s StoredSecret> {

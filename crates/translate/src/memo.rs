@@ -13,6 +13,7 @@ use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
 use model::{ClosedReason, Diagnostic, Hostname, Model, Sealed, VirtualHost};
 
+use crate::class::Parameters;
 use crate::ingress::Fragment;
 use crate::objects::{ContentHash, Named, ObjectKey, ObjectStore};
 use crate::order::Age;
@@ -39,13 +40,27 @@ struct KeptFragment {
     age: Age,
     /// The contents of what the fragment looked at, in the order of its references.
     references: Vec<Option<ContentHash>>,
+    /// What its class said.
+    parameters: Arc<Parameters>,
     fragment: Arc<Fragment>,
 }
 
+/// What a fragment has of its class.
+pub(crate) struct OfClass<'c> {
+    pub(crate) closed: Option<&'c ClosedReason>,
+    pub(crate) parameters: &'c Parameters,
+}
+
 impl KeptFragment {
-    fn new(ingress: ContentHash, fragment: &Arc<Fragment>, store: &ObjectStore) -> Self {
+    fn new(
+        ingress: ContentHash,
+        fragment: &Arc<Fragment>,
+        parameters: &Arc<Parameters>,
+        store: &ObjectStore,
+    ) -> Self {
         Self {
             ingress,
+            parameters: parameters.clone(),
             age: fragment.age.clone(),
             references: contents(&fragment.references, store).collect(),
             fragment: fragment.clone(),
@@ -122,13 +137,14 @@ impl Memo {
         &mut self,
         ingress: ContentHash,
         age: &Age,
-        class_closed: Option<&ClosedReason>,
+        class: &OfClass<'_>,
         store: &ObjectStore,
     ) -> Option<Arc<Fragment>> {
         let kept = self.fragments.get(&(age.namespace.clone(), age.name.clone()))?;
         let holds = kept.ingress == ingress
             && kept.age == *age
-            && kept.fragment.class_closed.as_ref() == class_closed
+            && kept.fragment.class_closed.as_ref() == class.closed
+            && *kept.parameters == *class.parameters
             && contents(&kept.fragment.references, store).eq(kept.references.iter().copied());
         holds.then(|| kept.fragment.clone())
     }
@@ -138,10 +154,12 @@ impl Memo {
         &mut self,
         ingress: ContentHash,
         fragment: &Arc<Fragment>,
+        parameters: &Arc<Parameters>,
         store: &ObjectStore,
     ) {
         let Age { namespace, name, .. } = fragment.age.clone();
-        self.fragments.insert((namespace, name), KeptFragment::new(ingress, fragment, store));
+        let kept = KeptFragment::new(ingress, fragment, parameters, store);
+        self.fragments.insert((namespace, name), kept);
     }
 
     /// The fragment of the operator's default backend, if it still holds.
@@ -153,7 +171,8 @@ impl Memo {
 
     /// Keeps a new one; what it is about are settings, which hold as long as the memo.
     pub(crate) fn put_default_backend(&mut self, fragment: &Arc<Fragment>, store: &ObjectStore) {
-        self.default_backend = Some(KeptFragment::new(ContentHash([0; 16]), fragment, store));
+        let (content, parameters) = (ContentHash([0; 16]), Arc::default());
+        self.default_backend = Some(KeptFragment::new(content, fragment, &parameters, store));
     }
 
     /// The fragment without what it says of these hosts: the one from before, or a new one.

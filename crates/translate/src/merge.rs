@@ -263,6 +263,14 @@ impl<'f> HostDraft<'f> {
             }
             return Some(self.route(path(), Claim { fragment, rule }));
         }
+        let of_class = self
+            .parts
+            .iter()
+            .filter(|(_, rules)| !rules.is_guess)
+            .find_map(|&(fragment, _)| Some((fragment, fragment.class_default.as_ref()?)));
+        if let Some((fragment, rule)) = of_class {
+            return Some(self.route(path(), Claim { fragment, rule }));
+        }
         let bare =
             self.parts.iter().find_map(|(fragment, rules)| Some((fragment, rules.bare.as_ref()?)));
         let Some((fragment, bare)) = bare else {
@@ -290,7 +298,8 @@ impl<'f> HostDraft<'f> {
     /// host-less block the default of all hosts.
     pub(crate) fn nginx_default(&self, reports: &Reports) -> Option<Claim<'f>> {
         let is_guess = self.parts.first().is_some_and(|(_, rules)| rules.is_guess);
-        let own = self.owner.default_backend.as_ref().map(|rule| (self.owner, rule));
+        let own = self.owner.default_backend.as_ref().or(self.owner.class_default.as_ref());
+        let own = own.map(|rule| (self.owner, rule));
         let own = own.filter(|_| !is_guess);
         let winner = match *self.hostname {
             Hostname::Any => self.global_default,

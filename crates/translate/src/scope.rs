@@ -41,6 +41,14 @@ impl<'s> Scope<'s> {
         Self { parent: None, link: Link::Root, object, reports }
     }
 
+    /// Another object, reported to the same place.
+    pub(crate) fn of<'b>(&self, object: &'b ObjectRef) -> Scope<'b>
+    where
+        's: 'b,
+    {
+        Scope::root(object, self.reports)
+    }
+
     /// A field below, or a dotted chain of them.
     pub(crate) fn at<'b>(&'b self, field: &'b str) -> Scope<'b> {
         self.child(Link::Field(field))

@@ -128,8 +128,9 @@ fn default_certificate(
 }
 
 fn secret_ref(ingress: &ObjectRef, entry: &TlsEntry) -> ObjectRef {
-    let name = entry.secret.clone().unwrap_or_default();
-    ObjectRef::new("Secret", ingress.namespace.clone(), name)
+    let (namespace, name) =
+        entry.secret.clone().unwrap_or_else(|| (ingress.namespace.clone(), Arc::from("")));
+    ObjectRef::new("Secret", namespace, name)
 }
 
 fn add(
@@ -198,9 +199,7 @@ fn report_conflict(
     reports: &Reports,
 ) {
     let id = |claim: &CertificateClaim| claim.certificate.as_ref().map(|c| c.id.clone());
-    let same_secret = entry.secret == winner.secret
-        && entry.provenance.object.namespace == winner.provenance.object.namespace;
-    if same_secret || id(claim) == id(won) {
+    if entry.secret == winner.secret || id(claim) == id(won) {
         return;
     }
     let related = vec![Related {

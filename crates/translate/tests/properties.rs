@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use model::{Hostname, Miss};
@@ -153,7 +153,23 @@ fn classes() -> impl Strategy<Value = Object> {
     .prop_map(|(name, controller)| {
         Object::IngressClass(typed::<IngressClass>(json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
-            "metadata": {"name": name}, "spec": {"controller": controller},
+            "metadata": {"name": name}, "spec": {"controller": controller, "parameters": {
+                "kind": "ConfigMap", "name": "class", "scope": "Namespace", "namespace": "a",
+            }},
+        })))
+    })
+}
+
+fn parameters() -> impl Strategy<Value = Object> {
+    let data = vec![
+        json!({}),
+        json!({"dialect": "nginx", "default-backend-service": "svc0", "ssl-redirect": "false"}),
+        json!({"default-tls-secret": "tls0", "force-ssl-redirect": "true"}),
+        json!({"whitelist-source-range": "10.0.0.0/8", "dialect": "none"}),
+    ];
+    select(data).prop_map(|data| {
+        Object::ConfigMap(typed::<ConfigMap>(json!({
+            "metadata": {"namespace": "a", "name": "class"}, "data": data,
         })))
     })
 }
@@ -197,7 +213,7 @@ fn lists_of_hosts() -> impl Strategy<Value = Object> {
 fn objects() -> impl Strategy<Value = Object> {
     prop_oneof![
         8 => ingresses(), 6 => services(), 6 => slices(), 2 => classes(), 4 => secrets(),
-        1 => lists_of_hosts(),
+        1 => lists_of_hosts(), 2 => parameters(),
     ]
 }
 

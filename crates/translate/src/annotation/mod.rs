@@ -16,12 +16,14 @@ use std::collections::BTreeMap;
 use model::policy::Rewrite;
 use model::{ClosedReason, Code, Effect, UpstreamProtocol};
 
+use crate::class::Parameters;
 use crate::scope::Scope;
 use crate::settings::Settings;
 use keys::Status;
 
 pub use keys::{AnnotationInfo, AnnotationStatus, annotations, may_ignore};
 pub(crate) use rewrite::highest_capture;
+pub(crate) use suggest::means_access_control;
 
 /// The prefix of ingress-nginx.
 pub const NGINX_PREFIX: &str = "nginx.ingress.kubernetes.io/";
@@ -48,17 +50,22 @@ pub(crate) struct Wishes {
 pub(crate) fn read(
     annotations: &BTreeMap<String, String>,
     settings: &Settings,
+    parameters: &Parameters,
     scope: &Scope<'_>,
 ) -> Wishes {
-    let reader = Reader { annotations, ignored: &settings.ignored_annotations, scope };
+    let ignored = parameters.ignored_annotations.as_ref().unwrap_or(&settings.ignored_annotations);
+    let reader = Reader { annotations, ignored, scope };
     let (status_closed, canary) = reader.check_names();
     let (rewrite, rewrite_closed) = rewrite::read(&reader);
     let (protocol, protocol_closed) = backend_protocol::read(&reader);
     Wishes {
         rewrite,
         use_regex: reader.flag("use-regex").unwrap_or(false),
-        ssl_redirect: https_redirect::read(&reader),
-        force_ssl_redirect: reader.flag("force-ssl-redirect").unwrap_or(false),
+        ssl_redirect: https_redirect::read(&reader, parameters),
+        force_ssl_redirect: reader
+            .flag("force-ssl-redirect")
+            .or(parameters.force_ssl_redirect)
+            .unwrap_or(false),
         protocol,
         closed: status_closed.or(protocol_closed).or(rewrite_closed),
         canary,
@@ -219,7 +226,7 @@ impl Reader<'_> {
         } else {
             Some(format!("did you mean `{NGINX_PREFIX}{name}`?"))
         };
-        if !suggest::means_access_control(name) {
+        if !means_access_control(name) {
             let effect = Effect::FieldIgnored;
             scope.report_with(Code::UnknownAnnotation, effect, message, help, vec![]);
             return None;

@@ -50,7 +50,7 @@ const ACCESS_ENDINGS: &[&str] = &["-source-range", "-snippet"];
 
 /// Whether an unknown name was meant to restrict access: it is of such a family, or a slip away
 /// from such a name.
-pub(super) fn means_access_control(name: &str) -> bool {
+pub(crate) fn means_access_control(name: &str) -> bool {
     let name = name.trim().to_ascii_lowercase().replace('_', "-");
     let restricts =
         |name: &str| matches!(keys::status(name), Status::Restricting { .. } | Status::Snippet);

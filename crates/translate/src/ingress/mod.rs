@@ -17,6 +17,8 @@ use model::{Action, ClosedReason, Code, Diagnostic, Effect, Hostname, ObjectRef,
 
 use crate::annotation::{self, Wishes};
 use crate::as_read::AsRead;
+use crate::class::Parameters;
+use crate::default_backend;
 use crate::lookup::Lookup;
 use crate::memo::Leaves;
 use crate::objects::{ContentHash, ObjectKey};
@@ -41,6 +43,8 @@ pub(crate) struct Fragment {
     pub(crate) hosts: Vec<HostRules>,
     /// `spec.defaultBackend`.
     pub(crate) default_backend: Option<PathRule>,
+    /// What its class has answer where no path of a host of it does.
+    pub(crate) class_default: Option<PathRule>,
     /// Whether it has rules at all, of use or not.
     pub(crate) has_rules: bool,
     /// It is no Ingress, but the operator's default backend: it comes after all others, in silence.
@@ -105,6 +109,7 @@ pub(crate) struct Ours<'o> {
 pub(crate) struct Reading<'r> {
     pub(crate) lookup: &'r Lookup<'r>,
     pub(crate) settings: &'r Settings,
+    pub(crate) parameters: &'r Parameters,
     pub(crate) leaves: &'r Leaves,
 }
 
@@ -114,6 +119,7 @@ struct Walk<'w> {
     namespace: Arc<str>,
     dialect: Dialect,
     settings: &'w Settings,
+    parameters: &'w Parameters,
     lookup: &'w Lookup<'w>,
     leaves: &'w Leaves,
     wishes: Wishes,
@@ -123,12 +129,13 @@ struct Walk<'w> {
 /// Reads one Ingress of ours; all its routes answer 503 where its class closes it.
 pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
     let Ours { ingress, object, content, age, class_closed } = ours;
-    let &Reading { lookup, settings, leaves } = reading;
+    let &Reading { lookup, settings, parameters, leaves } = reading;
     let reports = Reports::default();
     let root = Scope::root(object, &reports);
     let empty = std::collections::BTreeMap::new();
     let annotations = ingress.metadata.annotations.as_ref().unwrap_or(&empty);
-    let mut wishes = annotation::read(annotations, settings, &root.at("metadata.annotations"));
+    let scope = root.at("metadata.annotations");
+    let mut wishes = annotation::read(annotations, settings, parameters, &scope);
     let unreadable = unreadable::metadata(ingress, class_closed.as_ref(), &root);
     wishes.closed = class_closed.clone().or(unreadable).or(wishes.closed);
     let mut walk = Walk {
@@ -136,6 +143,7 @@ pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
         namespace: age.namespace.clone(),
         dialect: age.dialect,
         settings,
+        parameters,
         lookup,
         leaves,
         wishes,
@@ -150,6 +158,7 @@ pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
         force_ssl_redirect: walk.wishes.force_ssl_redirect,
         hosts: Vec::new(),
         default_backend: None,
+        class_default: None,
         has_rules: false,
         is_operators: false,
         tls: Vec::new(),
@@ -159,6 +168,9 @@ pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
     };
     if !walk.wishes.canary {
         walk.read_spec(&mut fragment, &root.at("spec"));
+        if fragment.has_rules && fragment.default_backend.is_none() {
+            fragment.class_default = walk.class_default(&reports);
+        }
     }
     fragment.plans = walk.plans;
     fragment.references = lookup.take();
@@ -220,6 +232,38 @@ impl Walk<'_> {
             takes_rest: false,
             provenance: scope.provenance(),
         }
+    }
+
+    /// The default backend of the class, with what is wrong with it told at its own place.
+    fn class_default(&mut self, reports: &Reports) -> Option<PathRule> {
+        let (service, named_at) = self.parameters.default_backend.as_ref()?;
+        let scope = Scope::root(&named_at.object, reports);
+        let scope = scope.at(&named_at.field.0);
+        let age = Age {
+            created: None,
+            dialect: self.dialect,
+            namespace: service.namespace.as_str().into(),
+            name: service.name.as_str().into(),
+        };
+        let found = default_backend::upstream(service, &age, self.lookup, self.settings, &scope);
+        let action = match found {
+            Ok(plan) => {
+                let id = plan.upstream.id.clone();
+                self.plans.push(plan);
+                Action::forward(id)
+            }
+            Err(code) => Action::unavailable(code.id()),
+        };
+        Some(PathRule {
+            path_type: PathType::Prefix,
+            path: "/".into(),
+            is_regex: false,
+            rewrite: None,
+            closed: self.wishes.closed.clone(),
+            action,
+            takes_rest: false,
+            provenance: scope.provenance(),
+        })
     }
 
     /// Where a backend leads; 503 at the same place when it leads nowhere.

@@ -8,6 +8,7 @@ use k8s_openapi::api::networking::v1::IngressTLS;
 use model::{Code, Effect, Hostname, Provenance};
 
 use super::{HostRules, Walk};
+use crate::class::DefaultCertificate;
 use crate::lookup::Lookup;
 use crate::memo::Leaves;
 use crate::scope::Scope;
@@ -23,7 +24,8 @@ pub(crate) struct TlsEntry {
     pub(crate) any_host: bool,
     /// The hosts that the certificate is served for.
     pub(crate) claims: Vec<CertificateClaim>,
-    pub(crate) secret: Option<Arc<str>>,
+    /// The namespace and name of its Secret.
+    pub(crate) secret: Option<(Arc<str>, Arc<str>)>,
     /// The certificate, usable or not for any of the hosts.
     pub(crate) certificate: Option<Arc<ReadCertificate>>,
     pub(crate) provenance: Provenance,
@@ -50,13 +52,23 @@ impl Walk<'_> {
             || rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any);
         let names_hosts = entry.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
         let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
-        let certificate = secret.and_then(|name| {
-            let scope = scope.at("secretName");
-            certificate(&self.namespace, name, self.lookup, self.leaves, &scope)
-        });
         let secret_scope = scope.at("secretName");
-        let taken = self.ingress.taken_at(scope).map(|taken| (taken, scope));
         let taken_secret = self.ingress.taken_at(&secret_scope);
+        let of_class = self.parameters.default_certificate.as_ref();
+        let of_class = of_class.filter(|_| secret.is_none() && taken_secret.is_none());
+        let certificate = match (secret, of_class) {
+            (Some(name), _) => {
+                certificate(&self.namespace, name, self.lookup, self.leaves, &secret_scope)
+            }
+            (None, Some(default)) => self.certificate_of_class(default, scope),
+            (None, None) => None,
+        };
+        let secret = match (secret, of_class) {
+            (Some(name), _) => Some((self.namespace.clone(), name.into())),
+            (None, Some(default)) => Some((default.namespace.clone(), default.name.clone())),
+            (None, None) => None,
+        };
+        let taken = self.ingress.taken_at(scope).map(|taken| (taken, scope));
         if let Some((taken, at)) = taken.or_else(|| Some((taken_secret?, &secret_scope))) {
             at.report(Code::InvalidObject, Effect::DefaultCertificate, &*taken.problem);
         } else if secret.is_none() {
@@ -96,10 +108,21 @@ impl Walk<'_> {
             any_host: !names_hosts && hosts.is_empty() && self.dialect == Dialect::Kubernetes,
             hosts,
             claims,
-            secret: secret.map(Into::into),
+            secret,
             certificate,
             provenance: scope.provenance(),
         }
+    }
+
+    /// What is wrong with it is told where it is named.
+    fn certificate_of_class(
+        &self,
+        default: &DefaultCertificate,
+        scope: &Scope<'_>,
+    ) -> Option<Arc<ReadCertificate>> {
+        let scope = scope.of(&default.named_at.object);
+        let scope = scope.at(&default.named_at.field.0);
+        certificate(&default.namespace, &default.name, self.lookup, self.leaves, &scope)
     }
 
     fn listed_hosts(&self, entry: &IngressTLS, scope: &Scope<'_>) -> Vec<Hostname> {

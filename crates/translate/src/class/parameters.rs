@@ -1,0 +1,210 @@
+//! `spec.parameters` of an `IngressClass`: what it says of all its Ingresses.
+//!
+//! The object named is a `ConfigMap`, whose keys are the names of settings. Its namespace may
+//! belong to a team that the class is for: what it names is looked for there and nowhere else.
+//! Nothing in it can open what restricts access.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::networking::v1::{IngressClass, IngressClassParametersReference};
+use model::{ClosedReason, Code, Effect, ObjectRef, Provenance};
+
+use crate::annotation::{may_ignore, means_access_control};
+use crate::lookup::Lookup;
+use crate::scope::Scope;
+use crate::settings::{Dialect, NamedService};
+
+/// What a class says; absent is what the settings say.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Parameters {
+    pub(crate) dialect: Option<Dialect>,
+    /// Refused annotations that close nothing.
+    pub(crate) ignored_annotations: Option<Vec<String>>,
+    pub(crate) ssl_redirect: Option<bool>,
+    pub(crate) force_ssl_redirect: Option<bool>,
+    /// What answers where no path of a host of its Ingresses does.
+    pub(crate) default_backend: Option<(NamedService, Provenance)>,
+    /// The Secret for TLS entries that name none.
+    pub(crate) default_certificate: Option<DefaultCertificate>,
+    /// Something that restricts access cannot be honoured: its Ingresses answer 503.
+    pub(crate) closed: Option<ClosedReason>,
+}
+
+/// A Secret, and where it is named.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct DefaultCertificate {
+    pub(crate) namespace: Arc<str>,
+    pub(crate) name: Arc<str>,
+    pub(crate) named_at: Provenance,
+}
+
+/// Reads the parameters of a class of ours. `scope` is the class.
+pub(super) fn read(class: &IngressClass, lookup: &Lookup<'_>, scope: &Scope<'_>) -> Parameters {
+    let Some(reference) = class.spec.as_ref().and_then(|spec| spec.parameters.as_ref()) else {
+        return Parameters::default();
+    };
+    let scope = scope.at("spec.parameters");
+    match config_map(reference) {
+        Err(Wrong { field, problem }) => {
+            let (code, effect) = (Code::InvalidClassParameter, Effect::FieldIgnored);
+            scope.at(field).report(code, effect, problem);
+            Parameters::default()
+        }
+        Ok(namespace) => {
+            from_config_map(&namespace.into(), &reference.name.as_str().into(), lookup, &scope)
+        }
+    }
+}
+
+/// What is wrong with a reference.
+struct Wrong {
+    field: &'static str,
+    problem: String,
+}
+
+/// The namespace of the `ConfigMap` that is referred to.
+fn config_map(reference: &IngressClassParametersReference) -> Result<&str, Wrong> {
+    let wrong = |field, problem: &str| Err(Wrong { field, problem: problem.to_owned() });
+    let group = reference.api_group.as_deref().unwrap_or_default();
+    if !group.is_empty() || reference.kind != "ConfigMap" {
+        let kind = [&reference.kind, group].join(".");
+        let kind = kind.trim_end_matches('.');
+        let problem = format!("parameters of kind `{kind}` are not read: a ConfigMap is");
+        return wrong("kind", &problem);
+    }
+    match (reference.scope.as_deref(), reference.namespace.as_deref()) {
+        (Some("Namespace"), Some(namespace)) if !namespace.is_empty() => Ok(namespace),
+        (Some("Namespace"), _) => wrong("namespace", "a ConfigMap is in a namespace"),
+        _ => wrong("scope", "a ConfigMap is in a namespace: the scope is `Namespace`"),
+    }
+}
+
+fn from_config_map(
+    namespace: &Arc<str>,
+    name: &Arc<str>,
+    lookup: &Lookup<'_>,
+    scope: &Scope<'_>,
+) -> Parameters {
+    let Some(object) = lookup.config_map(namespace, name) else {
+        scope.report(
+            Code::ClassParametersNotFound,
+            Effect::FieldIgnored,
+            format!("ConfigMap {namespace}/{name} does not exist; the class has no parameters"),
+        );
+        return Parameters::default();
+    };
+    let mut reader = Reader {
+        read: Parameters::default(),
+        object: ObjectRef::new("ConfigMap", namespace.clone(), name.clone()),
+        scope,
+    };
+    for (key, text) in object.data.iter().flatten() {
+        reader.read_key(key, text.trim());
+    }
+    for taken in object.unreadable().iter().filter(|taken| taken.is_within("data")) {
+        reader.close(&taken.field.0, &taken.problem);
+    }
+    reader.read
+}
+
+struct Reader<'r> {
+    read: Parameters,
+    object: ObjectRef,
+    scope: &'r Scope<'r>,
+}
+
+impl Reader<'_> {
+    fn read_key(&mut self, key: &str, text: &str) {
+        let read = match key {
+            "dialect" => text.parse().map(|dialect| self.read.dialect = Some(dialect)),
+            "ssl-redirect" => flag(text).map(|flag| self.read.ssl_redirect = Some(flag)),
+            "force-ssl-redirect" => {
+                flag(text).map(|flag| self.read.force_ssl_redirect = Some(flag))
+            }
+            "refused-annotations" => {
+                let names = ignored(text);
+                // What cannot be read ignores nothing.
+                self.read.ignored_annotations = Some(names.clone().unwrap_or_default());
+                names.map(|_| ())
+            }
+            "default-backend-service" => self.service(text).map(|service| {
+                self.read.default_backend = Some((service, self.place(key)));
+            }),
+            "default-tls-secret" => self.secret(text).map(|name| {
+                let namespace = self.object.namespace.clone();
+                let named_at = self.place(key);
+                let certificate = DefaultCertificate { namespace, name, named_at };
+                self.read.default_certificate = Some(certificate);
+            }),
+            _ if means_access_control(key) => {
+                let problem = "it is not supported, and its name speaks of restricting access";
+                return self.close(&format!("data[{key:?}]"), problem);
+            }
+            _ => Err("no class has such a parameter".to_owned()),
+        };
+        if let Err(problem) = read {
+            self.report(&format!("data[{key:?}]"), Effect::FieldIgnored, &problem);
+        }
+    }
+
+    fn place(&self, key: &str) -> Provenance {
+        Provenance::new(self.object.clone(), format!("data[{key:?}]"))
+    }
+
+    /// `NAME[:PORT]`, in the namespace of the `ConfigMap`.
+    fn service(&self, text: &str) -> Result<NamedService, String> {
+        self.own(text)?;
+        format!("{}/{text}", self.object.namespace).parse()
+    }
+
+    fn secret(&self, text: &str) -> Result<Arc<str>, String> {
+        self.own(text)?;
+        if text.is_empty() {
+            return Err("it names no Secret".to_owned());
+        }
+        Ok(text.into())
+    }
+
+    fn own(&self, text: &str) -> Result<(), String> {
+        if text.contains('/') {
+            let namespace = &self.object.namespace;
+            return Err(format!("`{text}` has a `/`: write a name in namespace {namespace} alone"));
+        }
+        Ok(())
+    }
+
+    fn close(&mut self, field: &str, problem: &str) {
+        self.report(field, Effect::RouteResponds(503), problem);
+        let code = Code::InvalidClassParameter.id().into();
+        let field = self.scope.path().0;
+        self.read.closed.get_or_insert(ClosedReason { code, field });
+    }
+
+    fn report(&self, field: &str, effect: Effect, problem: &str) {
+        let message = format!("`{field}` of {}: {problem}", self.object);
+        self.scope.report(Code::InvalidClassParameter, effect, message);
+    }
+}
+
+fn flag(text: &str) -> Result<bool, String> {
+    match text {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(format!("`{text}` is neither \"true\" nor \"false\"")),
+    }
+}
+
+/// `deny`, or `ignore NAME...`.
+fn ignored(text: &str) -> Result<Vec<String>, String> {
+    let mut words = text.split([' ', ',']).filter(|word| !word.is_empty());
+    match (words.next(), words.clone().next()) {
+        (Some("deny"), None) => return Ok(Vec::new()),
+        (Some("ignore"), Some(_)) => {}
+        _ => return Err(format!("`{text}` is neither `deny` nor `ignore NAME...`")),
+    }
+    let check = |name: &str| match may_ignore(name) {
+        Ok(()) => Ok(name.to_owned()),
+        Err(why) => Err(format!("`{name}` {why}")),
+    };
+    words.map(check).collect()
+}
