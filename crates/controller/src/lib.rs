@@ -37,7 +37,7 @@ pub use cluster::{
     ApiServer, Clients, ClusterSettings, ConnectError, Scope, is_in_pod, pod_namespace,
 };
 pub use last_good::LastGood;
-pub use load::{Loaded, load};
+pub use load::{LoadError, Loaded, LoadedCluster, load, load_cluster};
 pub use report::{Address, Published, ReportSettings};
 pub use resolve::local_addresses;
 

@@ -1,13 +1,20 @@
-//! Reads manifests once, for commands that look at them.
+//! Reads manifests or an API server once, for commands that look at them.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::{FieldPath, ObjectRef};
+use crossbeam_channel::{Receiver, bounded};
+use model::{Code, Diagnostic, FieldPath, ObjectRef};
+use telemetry::{Telemetry, TelemetrySettings};
+use tokio::runtime::Handle;
 use translate::manifests::{FileDiagnostic, Position};
-use translate::{ObjectEvent, ObjectStore};
+use translate::{Memo, ObjectEvent, ObjectStore, Settings, Translation};
 
+use crate::cluster::{ClusterSettings, Inflow, Watches};
+use crate::compiler::Message;
 use crate::source::directory::Directory;
 
 /// What was read, and where it stands.
@@ -53,5 +60,94 @@ impl Loaded {
     #[must_use]
     pub fn unreadable_files(&self) -> usize {
         self.directory.unreadable_files()
+    }
+}
+
+/// Why an API server could not be read.
+#[derive(Debug)]
+pub enum LoadError {
+    /// It has not listed these in time.
+    TooSlow(Vec<Arc<str>>),
+    /// It refuses to list something.
+    Forbidden(Box<Diagnostic>),
+}
+
+impl fmt::Display for LoadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooSlow(missing) => {
+                let missing = missing.join(", ");
+                write!(f, "the API server has not listed in time: {missing}\n  help: is it up?")
+            }
+            Self::Forbidden(diagnostic) => {
+                f.write_str(&diagnostic.message)?;
+                write!(f, "\n  help: {}", diagnostic.help.as_deref().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl std::error::Error for LoadError {}
+
+/// What an API server said, translated.
+#[derive(Debug)]
+pub struct LoadedCluster {
+    /// What a gateway would serve.
+    pub translation: Translation,
+    /// What is to be said beside it, such as of Secrets that may not be read.
+    pub diagnostics: Vec<Diagnostic>,
+    /// How many objects were read.
+    pub objects: usize,
+}
+
+/// Reads an API server once, as [`crate::start`] would, with the objects that Ingresses name.
+///
+/// # Errors
+/// When it does not list within `patience`, or refuses.
+pub fn load_cluster(
+    cluster: ClusterSettings,
+    settings: &Settings,
+    runtime: Handle,
+    patience: Duration,
+) -> Result<LoadedCluster, LoadError> {
+    let (inbox, messages) = bounded(1);
+    let inflow = Inflow::new(inbox);
+    let telemetry = Telemetry::new(TelemetrySettings::new(1));
+    let watches = Watches::start(cluster, Arc::clone(&inflow), None, telemetry, runtime);
+    let deadline = crossbeam_channel::after(patience);
+    let mut objects = ObjectStore::new();
+    let mut told = 0;
+    loop {
+        let (diagnostics, events) = wait(&messages, &deadline, &inflow)?;
+        for event in events {
+            told += usize::from(matches!(event, ObjectEvent::Applied(_)));
+            objects.apply(event);
+        }
+        if !objects.is_synced() {
+            let refused = diagnostics.into_iter().find(|one| one.code == Code::ReadForbidden);
+            if let Some(refused) = refused {
+                return Err(LoadError::Forbidden(Box::new(refused)));
+            }
+            continue;
+        }
+        let translation = translate::translate(&objects, settings, &mut Memo::default());
+        if watches.want(&translation.references) {
+            return Ok(LoadedCluster { translation, diagnostics, objects: told });
+        }
+    }
+}
+
+/// Waits for news: what is to be said now, and what changed.
+fn wait(
+    messages: &Receiver<Message>,
+    deadline: &Receiver<std::time::Instant>,
+    inflow: &Inflow,
+) -> Result<(Vec<Diagnostic>, Vec<ObjectEvent>), LoadError> {
+    crossbeam_channel::select! {
+        recv(messages) -> _ => {
+            let batch = inflow.take();
+            Ok((batch.diagnostics, batch.events))
+        }
+        recv(deadline) -> _ => Err(LoadError::TooSlow(inflow.unsynced())),
     }
 }

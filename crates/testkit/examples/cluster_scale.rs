@@ -50,7 +50,7 @@ fn main() {
     std::thread::sleep(Duration::from_secs(5));
     let resident = gateway.pss_kib();
 
-    let mut client = RawClient::connect(gateway.http);
+    let mut client = Client { address: gateway.http, connection: RawClient::connect(gateway.http) };
     let mut endpoint_ms = Vec::new();
     let mut route_ms = Vec::new();
     for change in 0..changes {
@@ -242,7 +242,9 @@ impl Gateway {
         loop {
             if std::net::TcpStream::connect(self.admin).is_ok() {
                 let mut client = RawClient::connect(self.admin);
-                if client.exchange("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").status() == 200 {
+                if client.exchange("GET /readyz HTTP/1.1\r\nHost: localhost\r\n\r\n").status()
+                    == 200
+                {
                     return self.started.elapsed();
                 }
             }
@@ -285,19 +287,32 @@ impl Drop for Gateway {
     }
 }
 
-fn answer(client: &mut RawClient, index: usize, target: &str) -> String {
+/// A connection that is opened anew when it ends.
+struct Client {
+    address: SocketAddr,
+    connection: RawClient,
+}
+
+fn answer(client: &mut Client, index: usize, target: &str) -> String {
     let message = ask(client, index, target);
     String::from_utf8_lossy(&message.body).into_owned()
 }
 
-fn status(client: &mut RawClient, index: usize, target: &str) -> u16 {
+fn status(client: &mut Client, index: usize, target: &str) -> u16 {
     ask(client, index, target).status()
 }
 
-fn ask(client: &mut RawClient, index: usize, target: &str) -> testkit::Message {
+fn ask(client: &mut Client, index: usize, target: &str) -> testkit::Message {
     let mut request = String::new();
     let _ = write!(request, "GET {target} HTTP/1.1\r\nHost: {}\r\n\r\n", host(index));
-    client.exchange(request)
+    // A connection ends after some thousand requests.
+    if client.connection.try_send(&request).is_ok()
+        && let Ok(message) = client.connection.try_read_response("GET")
+    {
+        return message;
+    }
+    client.connection = RawClient::connect(client.address);
+    client.connection.exchange(request)
 }
 
 /// Milliseconds until a condition holds, looked at about every millisecond.

@@ -111,7 +111,7 @@ impl Inflow {
     }
 
     /// The watches whose first list is still to come.
-    pub(super) fn unsynced(&self) -> Vec<Arc<str>> {
+    pub(crate) fn unsynced(&self) -> Vec<Arc<str>> {
         let mut all: Vec<_> = self.waiting().unsynced.iter().flatten().cloned().collect();
         all.sort();
         all

@@ -63,7 +63,8 @@ Examples:
   portcullis explain --manifests ./manifests http://shop.example/cart
   portcullis explain --manifests ./manifests -X POST -H 'Content-Length: 10' https://shop.example/
   portcullis explain --manifests ./manifests --expect shop/cart http://shop.example/cart
-  portcullis explain --manifests ./manifests --expect 404 http://other.example/";
+  portcullis explain --manifests ./manifests --expect 404 http://other.example/
+  portcullis explain --cluster http://shop.example/cart";
 
 impl ExplainArguments {
     pub(super) fn run(self) -> Result<ExitCode, Failure> {

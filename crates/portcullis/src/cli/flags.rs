@@ -11,7 +11,7 @@ use crate::settings::{Group, SETTINGS, Setting, Settings};
 #[derive(Clone, Debug)]
 pub(crate) struct ServeFlags(Flags);
 
-/// The flags of commands that only read manifests: what decides how objects are read. Which
+/// The flags of commands that only read: what decides which objects are read, and how. Which
 /// manifests, each command says in its own way.
 #[derive(Clone, Debug)]
 pub(crate) struct ReadFlags(Flags);
@@ -56,9 +56,10 @@ fn environment() -> Vec<(String, String)> {
     std::env::vars_os().filter_map(texts).collect()
 }
 
-/// Whether a command that only reads manifests has this flag.
+/// Whether a command that only reads has this flag.
 fn is_for_reading(setting: &Setting) -> bool {
     (setting.group == Group::Objects && !matches!(setting.name, "manifests" | "name-server"))
+        || (setting.group == Group::Cluster && !is_for_telling(setting))
         || matches!(
             setting.name,
             "http"
@@ -68,6 +69,22 @@ fn is_for_reading(setting: &Setting) -> bool {
                 | "trusted-proxies"
                 | "health-path"
         )
+}
+
+/// Whether it is about what a gateway keeps, or tells the API server.
+fn is_for_telling(setting: &Setting) -> bool {
+    matches!(
+        setting.name,
+        "last-good"
+            | "last-good-keys"
+            | "publish-service"
+            | "publish-address"
+            | "publish-nodes"
+            | "clear-status-on-exit"
+            | "election-lease"
+            | "pod-name"
+            | "pod-namespace"
+    )
 }
 
 fn config_argument() -> Arg {

@@ -47,6 +47,7 @@ be read.
 
 Examples:
   portcullis lint ./manifests
+  portcullis lint --cluster                        # what a running cluster has
   portcullis lint --deny warnings ./manifests      # for continuous integration
   portcullis lint --format json ./manifests | jq '.diagnostics[].code'
   helm template ./chart | portcullis lint -";

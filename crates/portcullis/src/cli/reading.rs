@@ -1,21 +1,31 @@
-//! Manifests read once, for commands that only look: objects, translation, and where things stand.
+//! Manifests or an API server read once, for commands that only look: objects, translation, and
+//! where things stand.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use controller::Loaded;
+use controller::{Loaded, LoadedCluster};
 use model::{Diagnostic, FieldPath, ObjectRef, Severity};
+use translate::manifests::{FileDiagnostic, Position};
 use translate::{Memo, ObjectEvent, Translation};
 
 use super::paint::Tone;
 use super::render::{Located, Place};
 use super::{Failure, complain};
+use crate::control::Control;
 use crate::settings::Settings;
 use crate::wiring;
 
-/// What manifests say.
+/// How long an API server may take to list everything.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What manifests or an API server say.
 pub(super) struct Reading {
-    loaded: Loaded,
+    /// The files; none where objects came from an API server.
+    loaded: Option<Loaded>,
+    /// What is to be said beside the report.
+    beside: Vec<FileDiagnostic>,
     /// What a gateway would serve.
     pub(super) translation: Translation,
     /// How many objects were read.
@@ -46,19 +56,44 @@ impl Remark {
 }
 
 impl Reading {
-    /// Reads the manifests that the settings name, and translates them.
+    /// Reads what the settings name, and translates it.
     pub(super) fn of(settings: &Settings) -> Result<Self, Failure> {
+        if wiring::is_cluster(settings) {
+            return Self::of_cluster(settings);
+        }
         if settings.manifests.is_empty() {
-            return Err(Failure::usage("name a directory, a file, or `-` for standard input"));
+            return Err(Failure::usage(
+                "name a directory, a file, `-` for standard input, or a cluster with --cluster",
+            ));
         }
         let paths: Vec<PathBuf> = settings.manifests.iter().map(PathBuf::from).collect();
         let loaded = controller::load(&paths).map_err(|error| Failure::usage(error.to_string()))?;
         let is_object = |event: &&ObjectEvent| matches!(event, ObjectEvent::Applied(_));
         let objects = loaded.events.iter().filter(is_object).count();
-        let chosen =
-            translate::Settings { now: wiring::seconds_now(), ..wiring::translation(settings) };
-        let translation = translate::translate(&loaded.store(), &chosen, &mut Memo::default());
-        Ok(Self { loaded, translation, objects })
+        let store = loaded.store();
+        let translation = translate::translate(&store, &chosen(settings), &mut Memo::default());
+        let beside = loaded.diagnostics.clone();
+        Ok(Self { loaded: Some(loaded), beside, translation, objects })
+    }
+
+    fn of_cluster(settings: &Settings) -> Result<Self, Failure> {
+        let failed = |error: &dyn std::error::Error| Failure::usage(error.to_string());
+        let control = Control::start("control").map_err(|error| failed(&error))?;
+        let connecting = wiring::api_server(settings);
+        let clients = control.handle().block_on(connecting.connect());
+        let cluster = wiring::cluster(settings, clients.map_err(|error| failed(&error))?);
+        let loaded = controller::load_cluster(
+            cluster,
+            &chosen(settings),
+            control.handle().clone(),
+            PATIENCE,
+        );
+        let LoadedCluster { translation, diagnostics, objects } =
+            loaded.map_err(|error| failed(&error))?;
+        let nowhere =
+            |diagnostic| FileDiagnostic { file: "".into(), position: Position::START, diagnostic };
+        let beside = diagnostics.into_iter().map(nowhere).collect();
+        Ok(Self { loaded: None, beside, translation, objects })
     }
 
     /// The name of the configuration.
@@ -68,7 +103,7 @@ impl Reading {
 
     /// Where a field was written.
     pub(super) fn place(&self, object: &ObjectRef, field: &FieldPath) -> Option<Place> {
-        let (file, position) = self.loaded.locate(object, field)?;
+        let (file, position) = self.loaded.as_ref()?.locate(object, field)?;
         Some(Place {
             file: file.to_string(),
             line: position.line as usize,
@@ -89,8 +124,8 @@ impl Reading {
                 excerpt: None,
             })
             .collect();
-        remarks.extend(self.loaded.diagnostics.iter().map(|one| Remark {
-            place: Some(Place {
+        remarks.extend(self.beside.iter().map(|one| Remark {
+            place: self.loaded.as_ref().map(|_| Place {
                 file: one.file.to_string(),
                 line: one.position.line as usize,
                 column: one.position.column as usize,
@@ -115,13 +150,17 @@ impl Reading {
     /// Says on standard error that something is not served as written, where that is so.
     pub(super) fn warn_of_errors(&self) {
         let report = &self.translation.report;
-        let from_files = &self.loaded.diagnostics;
         let errors = report.count(Severity::Error)
-            + from_files.iter().filter(|d| d.diagnostic.severity == Severity::Error).count();
+            + self.beside.iter().filter(|d| d.diagnostic.severity == Severity::Error).count();
         if errors > 0 {
             let what = if errors == 1 { "1 error".to_owned() } else { format!("{errors} errors") };
-            let message = format!("{what} in these manifests; `portcullis lint` says which");
+            let message = format!("{what} in these objects; `portcullis lint` says which");
             complain(Tone::Warning, "warning", &message);
         }
     }
+}
+
+/// How objects are read.
+fn chosen(settings: &Settings) -> translate::Settings {
+    translate::Settings { now: wiring::seconds_now(), ..wiring::translation(settings) }
 }

@@ -44,6 +44,7 @@ Hosts are tried from the most specific to the least, and their paths from the fi
 Examples:
   portcullis routes ./manifests
   portcullis routes --host shop ./manifests
+  portcullis routes --cluster --context staging
   portcullis routes --format json ./manifests | jq '.routes[] | select(.endpoints == [])'
   kubectl get ingress,service,endpointslice -A -o yaml | portcullis routes -";
 
