@@ -265,7 +265,7 @@ settings! {
         /// Write the addresses of the nodes under the ready pods with these labels, in the
         /// namespace of this pod, into the status of the Ingresses that are served.
         publish_nodes: one OrOff<String> = "publish-nodes" "SELECTOR" ["off"];
-        /// Take what this gateway wrote out of the status again when its leader ends.
+        /// Take what this gateway wrote out of the status again when its last replica ends.
         /// Without it, addresses stay: what follows them, such as DNS records, would be deleted.
         clear_status_on_exit: one bool = "clear-status-on-exit" "BOOL" ["false"];
         /// The Lease by which replicas agree on who writes status and Events; `off` for neither.

@@ -146,17 +146,8 @@ pub(crate) fn cluster(settings: &Settings, clients: Clients) -> ClusterSettings 
 
 /// What is told to the API server; nothing where this process takes part in no election.
 fn report(settings: &Settings) -> Option<ReportSettings> {
+    let lease = election_lease(settings)?;
     let namespace = pod_namespace(settings);
-    let lease = match &settings.election_lease {
-        // Who tries something out from elsewhere does not take the lead of a cluster.
-        Auto::Auto if !controller::is_in_pod() && settings.pod_namespace == Auto::Auto => {
-            return None;
-        }
-        Auto::Auto => {
-            NamespacedName { namespace: namespace.clone(), name: DEFAULT_LEASE.to_owned() }
-        }
-        Auto::Set(lease) => lease.at()?,
-    };
     let published = match (settings.publish_service.at(), settings.publish_nodes.at()) {
         (Some(NamespacedName { namespace, name }), _) => Published::Service { namespace, name },
         (None, Some(selector)) => Published::Nodes { namespace, selector },
@@ -165,6 +156,8 @@ fn report(settings: &Settings) -> Option<ReportSettings> {
     };
     Some(ReportSettings {
         pod: pod_name(settings),
+        node: settings.node_name.set().unwrap_or_default(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
         lease_namespace: lease.namespace,
         lease_name: lease.name,
         controller: settings.controller_name.first().cloned().unwrap_or_default(),
@@ -173,11 +166,24 @@ fn report(settings: &Settings) -> Option<ReportSettings> {
     })
 }
 
+/// The Lease of the election; none where this process takes part in none.
+pub(crate) fn election_lease(settings: &Settings) -> Option<NamespacedName> {
+    match &settings.election_lease {
+        // Who tries something out from elsewhere does not take the lead of a cluster.
+        Auto::Auto if !controller::is_in_pod() && settings.pod_namespace == Auto::Auto => None,
+        Auto::Auto => {
+            let (namespace, name) = (pod_namespace(settings), DEFAULT_LEASE.to_owned());
+            Some(NamespacedName { namespace, name })
+        }
+        Auto::Set(lease) => lease.at(),
+    }
+}
+
 /// The name of this pod, or of what stands in for one.
 pub(crate) fn pod_name(settings: &Settings) -> String {
-    let host = || std::env::var("HOSTNAME").ok().filter(|host| !host.is_empty());
-    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    settings.pod_name.set().or_else(host).unwrap_or_else(system)
+    // In a pod that has a network of its own, its host has its name.
+    let host = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    settings.pod_name.set().unwrap_or_else(host)
 }
 
 /// The namespace of this pod.

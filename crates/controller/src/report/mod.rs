@@ -8,6 +8,8 @@
 //!  Lease ─ Leadership ────►┘
 //! ```
 //!
+//! Beside it every replica says what it serves, on a Lease of its own.
+//!
 //! What must hold: only who leads writes, and only what is served already. Nothing here is ever
 //! waited for by who serves: without an API server everything is served as before.
 
@@ -20,6 +22,7 @@ mod event_writer;
 mod events;
 mod lease;
 mod observed;
+mod replica;
 mod status;
 mod status_writer;
 
@@ -39,6 +42,7 @@ use translate::Translation;
 pub use address::Address;
 pub use address_source::Published;
 pub(crate) use observed::Observed;
+pub use replica::{Replica, Replicas, replicas};
 
 use crate::cluster::Clients;
 use election::{Candidate, TIMING};
@@ -46,6 +50,7 @@ use event::Teller;
 use event_writer::EventWriter;
 use events::Happening;
 use lease::{Election, Leadership, OnChange};
+use replica::Presence;
 use status_writer::{StatusWriter, Writer};
 
 /// The longest name under which the API server knows a writer.
@@ -62,6 +67,10 @@ const ELECTION_EVENTS_MAX: usize = 8;
 pub struct ReportSettings {
     /// The name of this pod: of the holder of the Lease, and of who tells Events.
     pub pod: String,
+    /// The name of the node under it; empty where nobody knows.
+    pub node: String,
+    /// The version of this program.
+    pub version: String,
     /// The namespace of the Lease.
     pub lease_namespace: String,
     /// The name of the Lease. Installations that serve different classes have different ones.
@@ -147,7 +156,7 @@ async fn report(
     served: watch::Receiver<Option<Arc<Translation>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
-    let Clients { reading, writing: client, .. } = clients;
+    let (reading, client) = (clients.reading.clone(), clients.writing.clone());
     let manager: Arc<str> = settings.manager().into();
     let (leading, leadership) = watch::channel(Leadership::default());
     let (telling, addresses) = watch::channel(Vec::new());
@@ -158,9 +167,9 @@ async fn report(
     let identity = format!("{}_{:016x}", settings.pod, fastrand::u64(..));
     let (namespace, name) = (&settings.lease_namespace, &settings.lease_name);
     let election = Election {
-        candidate: Candidate::new(namespace, name, identity, TIMING),
+        candidate: Candidate::new(namespace, name, identity.clone(), TIMING),
         // Without the client's own attempts: the election has a time for each of its own.
-        leases: Api::namespaced(reading, namespace),
+        leases: Api::namespaced(reading.clone(), namespace),
         name: name.clone(),
         telemetry: Arc::clone(&telemetry),
         leadership: leading,
@@ -183,6 +192,14 @@ async fn report(
     });
 
     let mut writers = JoinSet::new();
+    let presence = Presence {
+        leases: Api::namespaced(reading, namespace),
+        settings: settings.clone(),
+        identity,
+        served: served.clone(),
+        leadership: leadership.clone(),
+    };
+    writers.spawn(presence.run(stopped.clone()));
     let status = StatusWriter {
         writer: Writer {
             client,
@@ -193,7 +210,8 @@ async fn report(
         },
         served: served.clone(),
         addresses,
-        clear_on_exit: settings.clear_status_on_exit,
+        clients,
+        settings: settings.clone(),
     };
     writers.spawn(status.run(stopped.clone()));
     let events = EventWriter { teller, served, observed, leadership, telemetry };

@@ -18,11 +18,14 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use translate::Translation;
 
+use super::ReportSettings;
 use super::address::Address;
 use super::complaint::{Complaint, reason};
 use super::lease::Leadership;
 use super::observed::{IngressKey, Observed, Seen};
+use super::replica::has_others;
 use super::status::{Outcome, Plan, WRITES_MAX, Write, is_served, wanted};
+use crate::cluster::Clients;
 
 /// The least time between two looks through all Ingresses.
 const PACE: Duration = Duration::from_millis(200);
@@ -30,12 +33,17 @@ const PACE: Duration = Duration::from_millis(200);
 /// How long a write may take, with the waits that the server asks for.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often it is looked for other replicas before status is cleared, and the time in between.
+const OTHERS_LOOKS: u32 = 3;
+const OTHERS_WAIT: Duration = Duration::from_secs(1);
+
 /// Writes status while this process leads.
 pub(crate) struct StatusWriter {
     pub(crate) writer: Writer,
     pub(crate) served: watch::Receiver<Option<Arc<Translation>>>,
     pub(crate) addresses: watch::Receiver<Vec<Address>>,
-    pub(crate) clear_on_exit: bool,
+    pub(crate) clients: Clients,
+    pub(crate) settings: ReportSettings,
 }
 
 /// What a single write needs.
@@ -105,16 +113,26 @@ impl StatusWriter {
             }
         }
         while writes.join_next().await.is_some() {}
-        if self.clear_on_exit {
+        if self.settings.clear_status_on_exit {
             self.clear().await;
         }
     }
 
-    /// Takes away everything that we wrote.
+    /// Takes away everything that we wrote, unless another replica goes on: what it would write
+    /// again is not taken away. Replicas that are told to end together need a moment to be gone.
     async fn clear(&self) {
         let Some(served) = self.served.borrow().clone() else { return };
         if !self.writer.leads(Instant::now()) {
             return;
+        }
+        let mut looks = 0;
+        while has_others(&self.clients, &self.settings).await {
+            looks += 1;
+            if looks == OTHERS_LOOKS {
+                tracing::info!("the status of our Ingresses stays: another replica goes on");
+                return;
+            }
+            tokio::time::sleep(OTHERS_WAIT).await;
         }
         let mut ours: Vec<(IngressKey, Seen)> = Vec::new();
         self.writer.observed.each(|key, seen| {

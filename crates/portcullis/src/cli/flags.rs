@@ -16,6 +16,10 @@ pub(crate) struct ServeFlags(Flags);
 #[derive(Clone, Debug)]
 pub(crate) struct ReadFlags(Flags);
 
+/// The flags of commands that ask about an installation: which API server, and which installation.
+#[derive(Clone, Debug)]
+pub(crate) struct InstallationFlags(Flags);
+
 #[derive(Clone, Debug)]
 struct Flags {
     layers: Layers,
@@ -38,6 +42,13 @@ impl ReadFlags {
         if let (Some(setting), false) = (find("manifests"), manifests.is_empty()) {
             self.0.layers.offer(setting, Given { texts: manifests, origin: Origin::Flag });
         }
+        self.0.settings(&[])
+    }
+}
+
+impl InstallationFlags {
+    /// The settings, with environment and file.
+    pub(crate) fn settings(self) -> Result<Settings, Vec<SettingsError>> {
         self.0.settings(&[])
     }
 }
@@ -85,6 +96,11 @@ fn is_for_telling(setting: &Setting) -> bool {
             | "pod-name"
             | "pod-namespace"
     )
+}
+
+/// Whether a command that asks about an installation has this flag.
+fn is_of_installation(setting: &Setting) -> bool {
+    matches!(setting.name, "kubeconfig" | "context" | "pod-namespace" | "election-lease")
 }
 
 fn config_argument() -> Arg {
@@ -180,4 +196,5 @@ macro_rules! flags {
 flags! {
     ServeFlags |_| true;
     ReadFlags is_for_reading;
+    InstallationFlags is_of_installation;
 }

@@ -14,6 +14,7 @@ mod reference;
 mod render;
 mod routes;
 mod run;
+mod status;
 mod table;
 
 use std::ffi::OsString;
@@ -54,6 +55,7 @@ enum Command {
     Lint(lint::LintArguments),
     Routes(routes::RoutesArguments),
     Explain(explain::ExplainArguments),
+    Status(status::StatusArguments),
     Echo(echo::EchoArguments),
     /// Write a shell's completion script to standard output.
     #[command(hide = true)]
@@ -128,6 +130,7 @@ impl Command {
             Self::Lint(arguments) => arguments.run(),
             Self::Routes(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
+            Self::Status(arguments) => arguments.run(),
             Self::Echo(arguments) => arguments.run(),
             Self::Completions { shell } => {
                 let mut script = Vec::new();

@@ -87,6 +87,10 @@ const CLOCK: &[Row] = &[
         reason: "drives the candidate of the election, which is given the time",
     },
     Row {
+        file: "crates/controller/src/report/replica.rs",
+        reason: "how often a replica says that it lives; what is dead is given the time",
+    },
+    Row {
         file: "crates/controller/src/report/status_writer.rs",
         reason: "drives the plan of writes, which is given the time",
     },

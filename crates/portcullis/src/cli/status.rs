@@ -1,0 +1,297 @@
+//! `portcullis status`: the replicas in a cluster, what each serves, and which lag behind.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use controller::{Replica, Replicas};
+use serde::Serialize;
+
+use super::flags::InstallationFlags;
+use super::paint::{Paint, Tone};
+use super::table::columns;
+use super::{FOUND, Failure, OutputFormat, complain, print, to_json};
+use crate::control::Control;
+use crate::wiring;
+
+/// The schema of the JSON form.
+const SCHEMA: &str = "portcullis.status/v1";
+
+/// A replica that serves something else than the newest for this long lags behind, in seconds.
+const LAG: i64 = 10;
+
+/// Show the replicas in a cluster: what each serves, who leads, and which lag behind.
+#[derive(Args, Clone, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(super) struct StatusArguments {
+    /// How to print.
+    #[arg(long, value_enum, default_value_t, value_name = "FORM")]
+    format: OutputFormat,
+
+    #[command(flatten)]
+    flags: InstallationFlags,
+}
+
+const EXAMPLES: &str = "\
+The exit code is 1 where a replica lags behind or is not heard of, or nobody leads.
+
+Examples:
+  portcullis status --pod-namespace portcullis-system
+  portcullis status --election-lease portcullis-system/portcullis-leader --format json";
+
+impl StatusArguments {
+    pub(super) fn run(self) -> Result<ExitCode, Failure> {
+        let settings = self.flags.settings()?;
+        let Some(lease) = wiring::election_lease(&settings) else {
+            return Err(Failure::usage(
+                "which installation?\n  help: name its namespace with --pod-namespace, or its \
+                 Lease with --election-lease",
+            ));
+        };
+        let control =
+            Control::start("status").map_err(|error| Failure::usage(error.to_string()))?;
+        let asked = async {
+            let clients = wiring::api_server(&settings).connect().await;
+            let clients = clients.map_err(|error| error.to_string())?;
+            controller::replicas(&clients, &lease.namespace, &lease.name).await
+        };
+        let all = control.handle().block_on(asked).map_err(Failure::usage)?;
+        let rows: Vec<Row> = all.replicas.iter().map(|one| Row::new(one, &all)).collect();
+        let problems = problems(&rows, &all);
+        let document = Document {
+            schema: SCHEMA,
+            leader: all.leader.as_deref(),
+            replicas: &rows,
+            problems: &problems,
+        };
+        match self.format {
+            OutputFormat::Text => {
+                print(text(&rows, Paint::stdout()).as_bytes())?;
+                for problem in &problems {
+                    complain(Tone::Warning, "warning", problem);
+                }
+            }
+            OutputFormat::Json => {
+                print(to_json(&document).as_bytes())?;
+            }
+        }
+        Ok(if problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(FOUND) })
+    }
+}
+
+#[derive(Serialize)]
+struct Document<'r> {
+    schema: &'static str,
+    /// The holder of the Lease.
+    leader: Option<&'r str>,
+    replicas: &'r [Row],
+    problems: &'r [String],
+}
+
+/// How a replica is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Condition {
+    /// It serves the newest.
+    Current,
+    /// It has yet to serve the newest, which is new.
+    Following,
+    /// It should long serve the newest.
+    Lagging,
+    /// It serves nothing yet.
+    Starting,
+    /// It has not been heard of.
+    Lost,
+}
+
+impl Condition {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Current => "current",
+            Self::Following => "following",
+            Self::Lagging => "lagging",
+            Self::Starting => "starting",
+            Self::Lost => "lost",
+        }
+    }
+}
+
+/// A replica, judged among all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Row {
+    name: String,
+    node: String,
+    version: String,
+    generation: Option<String>,
+    /// How long it has served that, in seconds.
+    serving_seconds: Option<i64>,
+    /// How long ago it was heard of, in seconds.
+    seen_seconds: i64,
+    leads: bool,
+    condition: Condition,
+}
+
+impl Row {
+    fn new(replica: &Replica, all: &Replicas) -> Self {
+        let ago = |time: i64| (all.now - time).max(0);
+        Self {
+            name: replica.name.clone(),
+            node: replica.node.clone(),
+            version: replica.version.clone(),
+            generation: replica.generation.clone(),
+            serving_seconds: replica.serving_since.map(ago),
+            seen_seconds: ago(replica.seen),
+            leads: replica.is_leader,
+            condition: condition(replica, all),
+        }
+    }
+}
+
+/// What the replica that changed last serves is the newest; who serves something else has as long
+/// as that is old to serve it, too.
+fn condition(replica: &Replica, all: &Replicas) -> Condition {
+    if !all.is_alive(replica) {
+        return Condition::Lost;
+    }
+    if replica.generation.is_none() {
+        return Condition::Starting;
+    }
+    let alive = all.replicas.iter().filter(|other| all.is_alive(other));
+    let newest = alive.max_by_key(|other| other.serving_since);
+    // The first that served the newest tells how long it is there for all.
+    let newest = newest.and_then(|newest| newest.generation.as_deref());
+    if newest == replica.generation.as_deref() {
+        return Condition::Current;
+    }
+    let serving_newest = all.replicas.iter().filter(|other| other.generation.as_deref() == newest);
+    let first = serving_newest.filter_map(|other| other.serving_since).min();
+    match first {
+        Some(first) if all.now - first > LAG => Condition::Lagging,
+        _ => Condition::Following,
+    }
+}
+
+fn problems(rows: &[Row], all: &Replicas) -> Vec<String> {
+    let mut problems = Vec::new();
+    if rows.is_empty() {
+        problems.push("no replica is known: none runs, or they may not write Leases".to_owned());
+    } else if all.leader.is_none() {
+        problems.push("nobody leads: status and Events are not written".to_owned());
+    }
+    for row in rows {
+        match row.condition {
+            Condition::Lagging => problems.push(format!(
+                "{} lags behind: it has not served the newest configuration yet",
+                row.name
+            )),
+            Condition::Lost => problems.push(format!(
+                "{} has not been heard of for {} s: it was killed, or cannot reach the API server",
+                row.name, row.seen_seconds
+            )),
+            Condition::Current | Condition::Following | Condition::Starting => {}
+        }
+    }
+    problems
+}
+
+fn text(rows: &[Row], paint: Paint) -> String {
+    let headings =
+        ["REPLICA", "NODE", "VERSION", "GENERATION", "SERVING", "SEEN", "LEADS", "CONDITION"];
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    let rows: Vec<Vec<String>> = rows
+        .iter()
+        .map(|row| {
+            vec![
+                row.name.clone(),
+                or_dash(&row.node),
+                or_dash(&row.version),
+                or_dash(row.generation.as_deref().unwrap_or_default()),
+                row.serving_seconds.map_or_else(|| "-".to_owned(), age),
+                age(row.seen_seconds),
+                if row.leads { "yes" } else { "" }.to_owned(),
+                row.condition.word().to_owned(),
+            ]
+        })
+        .collect();
+    columns(&headings, &rows, paint)
+}
+
+/// A length of time as kubectl writes it, in its largest unit.
+fn age(seconds: i64) -> String {
+    match seconds {
+        ..120 => format!("{seconds}s"),
+        120..7_200 => format!("{}m", seconds / 60),
+        7_200..172_800 => format!("{}h", seconds / 3_600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replica(name: &str, generation: Option<&str>, since: i64, seen: i64) -> Replica {
+        Replica {
+            name: name.into(),
+            node: String::new(),
+            version: "1.0.0".into(),
+            generation: generation.map(Into::into),
+            serving_since: generation.map(|_| since),
+            seen,
+            is_leader: name == "a",
+        }
+    }
+
+    fn conditions(replicas: Vec<Replica>, now: i64) -> Vec<Condition> {
+        let all = Replicas { replicas, leader: Some("a_1".into()), now };
+        all.replicas.iter().map(|one| condition(one, &all)).collect()
+    }
+
+    #[test]
+    fn who_serves_the_newest_is_current_and_others_have_a_moment() {
+        let three = |now| {
+            let all = vec![
+                replica("a", Some("new"), 100, 100),
+                replica("b", Some("new"), 101, 101),
+                replica("c", Some("old"), 10, 100),
+            ];
+            conditions(all, now)
+        };
+        let then = |last| [Condition::Current, Condition::Current, last];
+        assert_eq!(three(105), then(Condition::Following));
+        assert_eq!(three(111), then(Condition::Lagging));
+    }
+
+    #[test]
+    fn what_a_lost_replica_serves_is_not_the_newest() {
+        let all = vec![
+            replica("a", Some("old"), 10, 200),
+            replica("b", Some("lost"), 100, 120),
+            replica("c", None, 0, 200),
+        ];
+        let expected = [Condition::Current, Condition::Lost, Condition::Starting];
+        assert_eq!(conditions(all, 200), expected);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_words() {
+        let all = Replicas { replicas: vec![replica("a", Some("x"), 1, 1)], leader: None, now: 99 };
+        let rows: Vec<Row> = all.replicas.iter().map(|one| Row::new(one, &all)).collect();
+        assert_eq!(
+            problems(&rows, &all),
+            [
+                "nobody leads: status and Events are not written",
+                "a has not been heard of for 98 s: it was killed, or cannot reach the API server"
+            ]
+        );
+        assert_eq!(
+            text(&rows, Paint::OFF),
+            "REPLICA  NODE  VERSION  GENERATION  SERVING  SEEN  LEADS  CONDITION\n\
+             a        -     1.0.0    x           98s      98s   yes    lost\n"
+        );
+    }
+
+    #[test]
+    fn ages_have_one_unit() {
+        assert_eq!([0, 119, 120, 7_200, 172_800].map(age), ["0s", "119s", "2m", "2h", "2d"]);
+    }
+}
