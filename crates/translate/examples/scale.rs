@@ -9,7 +9,8 @@ use std::time::Duration;
 use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 use translate::{
-    Memo, Object, ObjectEvent, ObjectStore, Settings, endpoints_only, manifests, translate,
+    Memo, Object, ObjectEvent, ObjectStore, Proposal, Settings, endpoints_only, manifests, review,
+    translate,
 };
 
 /// Processor time of this thread so far, where the system tells.
@@ -50,6 +51,13 @@ fn main() {
         let translation = translate(&store, &settings, &mut memo);
         let elapsed = begin.elapsed();
         println!("translate {round}: {elapsed:?}, {} hosts", translation.model.hosts.len());
+    }
+    let proposal = store_ingress(1).to_string();
+    for round in ["first", "again"] {
+        let begin = Stopwatch::start();
+        let proposal = Proposal::read(proposal.as_bytes(), None).expect("it is an Ingress");
+        let verdict = review(&store, &settings, &memo, &proposal);
+        println!("review {round}: {:?}, {} warnings", begin.elapsed(), verdict.warnings.len());
     }
     store.apply(ObjectEvent::Applied(changed(&store_ingress(1))));
     let begin = Stopwatch::start();

@@ -12,6 +12,7 @@
 //! what cannot be served keeps its place, answers 503, and is reported.
 
 pub mod address;
+mod admission;
 mod annotation;
 mod as_read;
 mod class;
@@ -42,6 +43,7 @@ use model::{
     Action, Code, Effect, EndpointTable, KeyMaterial, Model, ObjectRef, Report, UpstreamId,
 };
 
+pub use admission::{Proposal, Verdict, review};
 pub use annotation::{
     AnnotationInfo, AnnotationStatus, CLASS_ANNOTATION, NGINX_PREFIX, OWN_PREFIX, annotations,
     may_ignore,

@@ -132,6 +132,11 @@ impl Memo {
         }
     }
 
+    /// What is kept of Ingresses, whether it still holds or not.
+    pub(crate) fn fragments(&self) -> impl Iterator<Item = &Arc<Fragment>> {
+        self.fragments.values().map(|kept| &kept.fragment)
+    }
+
     /// The fragment of an Ingress, if it still holds; it is taken out until it is put back.
     pub(crate) fn take(
         &mut self,

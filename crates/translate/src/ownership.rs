@@ -126,6 +126,11 @@ fn mentions(fragment: &Fragment) -> impl Iterator<Item = Mention<'_>> {
     rules.chain(default).chain(tls)
 }
 
+/// Every host that a fragment speaks of, some more than once.
+pub(crate) fn hosts_of(fragment: &Fragment) -> impl Iterator<Item = &Hostname> {
+    mentions(fragment).map(|mention| mention.host)
+}
+
 /// The fragment without what it says of these hosts.
 fn reduce(fragment: &Fragment, refused: &[Hostname]) -> Fragment {
     let is_kept = |host: &Hostname| !refused.contains(host);
@@ -199,6 +204,6 @@ impl fmt::Display for Shown<'_> {
 }
 
 /// The wildcard that covers an exact name.
-fn above(name: &str) -> Option<Hostname> {
+pub(crate) fn above(name: &str) -> Option<Hostname> {
     name.split_once('.').map(|(_, suffix)| Hostname::Wildcard(suffix.into()))
 }
