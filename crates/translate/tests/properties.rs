@@ -1,5 +1,6 @@
 //! What must hold for any objects: no dependence on their order, on the memo, or on endpoints.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
@@ -325,15 +326,32 @@ proptest! {
             ..settings
         };
         let mut store = ObjectStore::new();
+        // Equal key pairs in two namespaces are one certificate, which is named by one of them.
+        let mut pairs = BTreeSet::new();
         for object in objects {
-            store.apply(ObjectEvent::Applied(object));
+            let key = object.key();
+            let is_known = matches!(object, Object::Secret(_))
+                && !pairs.insert((object.content(), key.namespace));
+            if !is_known {
+                store.apply(ObjectEvent::Applied(object));
+            }
         }
+        let shared: BTreeSet<_> = pairs.iter()
+            .filter(|(content, _)| pairs.iter().filter(|(other, _)| other == content).count() > 1)
+            .map(|(_, namespace)| namespace.clone())
+            .collect();
         let model = translate(&store, &settings, &mut Memo::new()).model;
         // Host by host, and each exact host with the wildcard that covers it.
         let owner = |host: &Hostname| -> Vec<_> {
             let routes = model.hosts.get(host).into_iter().flat_map(|host| &host.routes);
             let certificates = model.sni.get(host).map(|id| &model.certificates[id].provenance);
             routes.map(|route| &route.provenance).chain(certificates)
+                // What a class says is its operator's, and stands on every host.
+                .filter(|provenance| &*provenance.object.kind != "ConfigMap")
+                .filter(|provenance| {
+                    let object = &provenance.object;
+                    &*object.kind != "Secret" || !shared.contains(&object.namespace)
+                })
                 .map(|provenance| provenance.object.namespace.clone()).collect()
         };
         for host in model.hosts.keys().chain(model.sni.keys()) {
@@ -346,6 +364,9 @@ proptest! {
             prop_assert!(namespaces.len() <= 1, "{host}: {namespaces:?}");
             // What they do not match does not lead to routes of another.
             let any = owner(&Hostname::Any);
+            // A host may have lost all its routes and is somebody's still.
+            let named = model.hosts.get(host).map(|block| &block.provenance.object.namespace);
+            namespaces.extend(named.cloned());
             let is_apart = any.iter().any(|namespace| !namespaces.contains(namespace));
             if let Some(block) = model.hosts.get(host) && is_apart && *host != Hostname::Any {
                 let wildcard = |name: &str| {
@@ -355,7 +376,12 @@ proptest! {
                     Hostname::Exact(name) => wildcard(name),
                     Hostname::Wildcard(_) | Hostname::Any => None,
                 };
+                // What a class answers everywhere leaves nothing to fall through.
+                let answers_all = block.routes.iter().any(|route| {
+                    &*route.provenance.object.kind == "ConfigMap"
+                });
                 let hides = block.miss == Miss::Hide
+                    || answers_all
                     || above.is_some_and(|above| model.hosts.contains_key(&above));
                 prop_assert!(hides, "{host}");
             }
