@@ -50,12 +50,15 @@ const fn snippet(name: &'static str) -> Row {
     Row { name, status: Status::Snippet }
 }
 
+/// All addresses there are. cert-manager writes it on the Ingresses of its solvers.
+const EVERYBODY: &str = "0.0.0.0/0,::/0";
+
 /// Sorted by name.
 const TABLE: &[Row] = &[
     not_yet("affinity"),
     not_yet("affinity-canary-behavior"),
     not_yet("affinity-mode"),
-    restricting("allowlist-source-range"),
+    restricting_unless("allowlist-source-range", EVERYBODY),
     not_yet("app-root"),
     restricting_unless("auth-always-set-cookie", "false"),
     restricting("auth-cache-duration"),
@@ -188,7 +191,7 @@ const TABLE: &[Row] = &[
     not_yet("upstream-vhost"),
     not_yet("use-port-in-redirects"),
     supported("use-regex"),
-    restricting("whitelist-source-range"),
+    restricting_unless("whitelist-source-range", EVERYBODY),
     not_yet("x-forwarded-prefix"),
 ];
 

@@ -180,7 +180,7 @@ impl Reader<'_> {
                 );
                 None
             }
-            Status::Restricting { harmless } if harmless == Some(&*value.text) => {
+            Status::Restricting { harmless: Some(all) } if value::are_equal(&value.text, all) => {
                 scope.report(
                     Code::AnnotationWithoutEffect,
                     Effect::None,

@@ -15,6 +15,16 @@ pub(super) fn flag(text: &str) -> Option<bool> {
     }
 }
 
+/// Whether two lists have the same words, in whatever order.
+pub(super) fn are_equal(one: &str, other: &str) -> bool {
+    let words = |text: &'_ str| {
+        let mut words: Vec<String> = text.split(',').map(|word| word.trim().to_owned()).collect();
+        words.sort_unstable();
+        words
+    };
+    words(one) == words(other)
+}
+
 /// The characters of a path with captures: a path, and `$`.
 pub(super) fn is_path_with_captures(text: &str) -> bool {
     text.chars().all(|c| {
@@ -30,6 +40,14 @@ mod tests {
     fn lines_are_trimmed() {
         assert_eq!(normalise("  a \n  b\t\n"), "a\nb");
         assert_eq!(normalise(" \n "), "");
+    }
+
+    #[test]
+    fn the_order_of_a_list_and_its_blanks_do_not_matter() {
+        assert!(are_equal("0.0.0.0/0,::/0", "::/0 , 0.0.0.0/0"));
+        assert!(are_equal("false", "false"));
+        assert!(!are_equal("0.0.0.0/0,::/0", "0.0.0.0/0"));
+        assert!(!are_equal("0.0.0.0/0,::/0", "0.0.0.0/0,::/0,10.0.0.0/8"));
     }
 
     #[test]
