@@ -46,10 +46,25 @@ impl Authority {
     /// # Panics
     /// When a name is not a DNS name or an address.
     pub fn leaf(&self, names: &[&str]) -> Leaf {
+        self.leaf_until(names, None)
+    }
+
+    /// A certificate for these names that expired in the year 2020.
+    ///
+    /// # Panics
+    /// When a name is not a DNS name or an address.
+    pub fn expired(&self, names: &[&str]) -> Leaf {
+        self.leaf_until(names, Some(2020))
+    }
+
+    fn leaf_until(&self, names: &[&str], year: Option<i32>) -> Leaf {
         let names: Vec<String> = names.iter().map(ToString::to_string).collect();
         let mut params = CertificateParams::new(names.clone()).expect("names are DNS names");
         let common = names.first().map_or("none", String::as_str);
         params.distinguished_name.push(DnType::CommonName, common);
+        if let Some(year) = year {
+            params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        }
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         Leaf { certificate: certificate.pem(), key: key.serialize_pem() }

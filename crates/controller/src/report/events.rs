@@ -343,8 +343,7 @@ impl Ledger {
                 uid: seen.uid,
                 served: ingress.clone(),
                 since: now,
-                // With an address of ours it was served before this process began.
-                is_told: seen.is_written_by_us && !seen.addresses.is_empty(),
+                is_told: seen.was_served_before,
                 next: now,
             };
             self.synced.insert(key, synced);

@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) addresses: Vec<Address>,
     /// Whether we are who wrote that.
     pub(crate) is_written_by_us: bool,
+    /// Whether we had written some when this process saw the object first: it was served before.
+    pub(crate) was_served_before: bool,
 }
 
 /// A table of all Ingresses as they were seen last, shared between who watches and who reports.
@@ -80,11 +82,11 @@ impl Observed {
     }
 
     fn take(&self, ingress: &Ingress, is_certain: bool) {
-        let Some((key, seen)) = read(ingress, &self.manager) else { return };
+        let Some((key, mut seen)) = read(ingress, &self.manager) else { return };
         let mut ingresses = self.ingresses();
-        if let Some(known) = ingresses.get(&key) {
-            let is_older = known.uid == seen.uid && is_older(&seen.version, &known.version);
-            if *known == seen || (is_older && !is_certain) {
+        if let Some(known) = ingresses.get(&key).filter(|known| known.uid == seen.uid) {
+            seen.was_served_before = known.was_served_before;
+            if *known == seen || (is_older(&seen.version, &known.version) && !is_certain) {
                 return;
             }
         }
@@ -118,12 +120,14 @@ fn read(ingress: &Ingress, manager: &str) -> Option<(IngressKey, Seen)> {
     let is_written_by_us = managers.iter().any(|entry| {
         entry.manager.as_deref() == Some(manager) && entry.subresource.as_deref() == Some("status")
     });
+    let was_served_before = is_written_by_us && !addresses.is_empty();
     let seen = Seen {
         uid: metadata.uid.as_deref().unwrap_or_default().into(),
         version: metadata.resource_version.as_deref().unwrap_or_default().into(),
         generation: metadata.generation.unwrap_or_default(),
         addresses,
         is_written_by_us,
+        was_served_before,
     };
     Some((key, seen))
 }

@@ -308,6 +308,18 @@ fn a_program_that_starts_anew_does_not_tell_of_what_was_served_before() {
 }
 
 #[test]
+fn an_address_that_is_written_before_the_event_does_not_make_it_old() {
+    let mut world = World::new(&[], Vec::new());
+    world.observed.observe(&ingress("web", "uid-web", false));
+    let mut written = ingress("web", "uid-web", true);
+    written.metadata.resource_version = Some("6".into());
+    world.observed.settle(&written);
+    world.served.ingresses = [ours("web", 1, 1)].into();
+    world.take();
+    assert_eq!(reasons(&world.tell(MOMENT)), ["Sync"]);
+}
+
+#[test]
 fn a_second_leader_tells_what_is_new_and_nothing_else() {
     let old = diagnostic(Code::ServiceNotFound, "web", "old");
     let mut world = World::new(&[ours("web", 1, 1)], vec![old.clone()]);
