@@ -50,8 +50,10 @@ const OBJECTS_MAX: usize = 4_096;
 const RATE_BURST: u32 = 100;
 const RATE: Duration = Duration::from_millis(100);
 
-/// After a failure, the next attempt comes this much later.
+/// After a failure, the next attempt comes this much later; after each further one, twice as much,
+/// so many times.
 const RETRY: Duration = Duration::from_secs(10);
+const DOUBLINGS_MAX: u32 = 6;
 
 /// Something to tell about an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,8 +152,25 @@ struct Standing {
     told: Option<Instant>,
     /// How many times the Event says it was seen, where that is known.
     count: Option<i32>,
-    /// Not before.
+    attempts: Attempts,
+}
+
+/// When something may be told that could not be told before.
+#[derive(Clone, Copy, Debug)]
+struct Attempts {
     next: Instant,
+    failures: u32,
+}
+
+impl Attempts {
+    fn new(now: Instant) -> Self {
+        Self { next: now, failures: 0 }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.next = now + RETRY * 2_u32.pow(self.failures.min(DOUBLINGS_MAX));
+        self.failures = self.failures.saturating_add(1);
+    }
 }
 
 /// What is known of an Ingress that is served.
@@ -161,7 +180,7 @@ struct Synced {
     served: OurIngress,
     since: Instant,
     is_told: bool,
-    next: Instant,
+    attempts: Attempts,
 }
 
 /// What to tell next.
@@ -223,7 +242,9 @@ impl Ledger {
                 continue;
             }
             let at = standing.told.map_or(standing.since + SETTLE, |told| told + AGAIN);
-            let at = at.max(standing.next).max(self.bucket_opens(now, &standing.happening.object));
+            let at = at
+                .max(standing.attempts.next)
+                .max(self.bucket_opens(now, &standing.happening.object));
             if at > now {
                 soonest(at);
                 continue;
@@ -238,7 +259,7 @@ impl Ledger {
         }
         let mut due = None;
         for (key, synced) in self.synced.iter().filter(|(_, synced)| !synced.is_told) {
-            let at = synced.next.max(self.bucket_opens(now, &ingress_ref(key)));
+            let at = synced.attempts.next.max(self.bucket_opens(now, &ingress_ref(key)));
             if at > now {
                 soonest(at);
             } else {
@@ -258,17 +279,17 @@ impl Ledger {
             Key::Diagnostic(digest) => {
                 let Some(standing) = self.standing.get_mut(digest) else { return };
                 match told {
-                    Told::Failed => standing.next = now + RETRY,
-                    Told::Counted(count) => {
-                        (standing.told, standing.count) = (Some(now), Some(count));
-                    }
-                    Told::Known | Told::Gone => standing.told = Some(now),
+                    Told::Failed => return standing.attempts.failed(now),
+                    Told::Counted(count) => standing.count = Some(count),
+                    Told::Known | Told::Gone => {}
                 }
+                standing.told = Some(now);
+                standing.attempts = Attempts::new(now);
             }
             Key::Sync(key) => {
                 let Some(synced) = self.synced.get_mut(key) else { return };
                 if told == Told::Failed {
-                    synced.next = now + RETRY;
+                    synced.attempts.failed(now);
                     synced.is_told = false;
                 }
             }
@@ -300,7 +321,7 @@ impl Ledger {
                 ended: None,
                 told: None,
                 count: None,
-                next: now,
+                attempts: Attempts::new(now),
             });
             if standing.ended.take().is_some() {
                 // It is back, which is news again.
@@ -335,6 +356,7 @@ impl Ledger {
                 if synced.uid != seen.uid || synced.served.content != ingress.content {
                     synced.uid = seen.uid;
                     (synced.since, synced.is_told) = (now, false);
+                    synced.attempts = Attempts::new(now);
                 }
                 synced.served = ingress.clone();
                 continue;
@@ -344,7 +366,7 @@ impl Ledger {
                 served: ingress.clone(),
                 since: now,
                 is_told: seen.was_served_before,
-                next: now,
+                attempts: Attempts::new(now),
             };
             self.synced.insert(key, synced);
         }

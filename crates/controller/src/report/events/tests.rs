@@ -281,6 +281,15 @@ fn a_failure_is_tried_again() {
 }
 
 #[test]
+fn what_cannot_be_told_is_tried_ever_more_seldom() {
+    let mut world =
+        World::new(&[ours("web", 1, 1)], vec![diagnostic(Code::ServiceNotFound, "web", "a")]);
+    // After 1, 11, 31, 71, 151, 311, 631 and 1,271 seconds; and the Sync a second before each.
+    let tried = world.tell_with(Duration::from_mins(25), |_| Told::Failed);
+    assert_eq!(tried.len(), 16);
+}
+
+#[test]
 fn an_ingress_is_told_to_be_served_when_it_first_is_and_when_its_content_changes() {
     let mut world = World::new(&[ours("broken", 1, 0), ours("web", 1, 3)], Vec::new());
     let told = world.tell(MOMENT);
