@@ -293,7 +293,7 @@ settings! {
         http: many OrOff<SocketAddr> = "http" "ADDRESS" ["127.0.0.1:8080"];
         /// Listen for TLS here; `off` for none.
         https: many OrOff<SocketAddr> = "https" "ADDRESS" ["127.0.0.1:8443"];
-        /// Answer `/healthz`, `/readyz`, `/metrics` and `/snapshot` here; `off` for none.
+        /// Answer `/livez`, `/readyz`, `/metrics` and `/snapshot` here; `off` for none.
         admin: many OrOff<SocketAddr> = "admin" "ADDRESS" ["127.0.0.1:9090"];
         /// The cleartext port that clients see, for `X-Forwarded-Port`.
         /// `auto` is the listener's.

@@ -187,8 +187,9 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<B
         return response;
     }
     match request.uri().path() {
-        "/" => plain(StatusCode::OK, "/healthz\n/readyz\n/metrics\n/snapshot\n"),
-        "/healthz" => plain(StatusCode::OK, "ok\n"),
+        "/" => plain(StatusCode::OK, "/livez\n/readyz\n/metrics\n/snapshot\n"),
+        // Kubernetes has called it by both names.
+        "/livez" | "/healthz" => plain(StatusCode::OK, "ok\n"),
         "/readyz" => match shared.facts.readiness() {
             Readiness::Ready => plain(StatusCode::OK, "ready\n"),
             Readiness::NotReady(why) => {
@@ -208,7 +209,7 @@ async fn answer(request: &Request<Incoming>, shared: &Shared) -> Response<Full<B
                 Err(_) => plain(StatusCode::INTERNAL_SERVER_ERROR, "no snapshot could be made\n"),
             }
         }
-        _ => plain(StatusCode::NOT_FOUND, "try /healthz, /readyz, /metrics or /snapshot\n"),
+        _ => plain(StatusCode::NOT_FOUND, "try /livez, /readyz, /metrics or /snapshot\n"),
     }
 }
 

@@ -63,6 +63,7 @@ fn get(address: SocketAddr, path: &str) -> String {
 #[test]
 fn readiness_follows_the_facts_and_health_does_not() {
     let running = start();
+    assert!(get(running.address, "/livez").starts_with("HTTP/1.1 200"));
     assert!(get(running.address, "/healthz").starts_with("HTTP/1.1 200"));
     let answer = get(running.address, "/readyz");
     assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");

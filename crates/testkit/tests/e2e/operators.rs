@@ -11,7 +11,7 @@ use crate::{GET, OK, app, in_front_of, in_front_with};
 fn health_and_readiness_are_answered_and_the_rest_is_read_only() {
     let endpoint = Endpoint::answering(OK);
     let gateway = in_front_of(&endpoint);
-    for path in ["/healthz", "/readyz", "/metrics", "/snapshot"] {
+    for path in ["/livez", "/healthz", "/readyz", "/metrics", "/snapshot"] {
         assert_eq!(gateway.ask(path).status(), 200, "{path}");
     }
     assert_eq!(gateway.ask("/none").status(), 404);
