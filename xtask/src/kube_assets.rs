@@ -3,7 +3,8 @@
 //! The versions are those of the two Go modules in `xtask/kube-assets`: two, because etcd and
 //! Kubernetes ask for different versions of what they share. What is built goes under a name of its
 //! own and is moved when all of it is there, so that a build that was killed leaves nothing half.
-//! `KUBEBUILDER_ASSETS` is the convention of the field for such programs, and wins.
+//! `KUBEBUILDER_ASSETS` is the convention of the field for such programs, and wins. Helm, which is
+//! not among them, has a module and a directory of its own.
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -33,6 +34,12 @@ const KUBERNETES: Module = Module {
         ("kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"),
         ("kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"),
     ],
+};
+
+const HELM: Module = Module {
+    folder: "helm",
+    path: "helm.sh/helm/v4",
+    packages: &[("helm", "helm.sh/helm/v4/cmd/helm")],
 };
 
 /// Where the programs of Kubernetes keep the version that they tell; a plain build leaves it empty.
@@ -72,9 +79,10 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     if let Some(usage) = unexpected(rest) {
         return usage;
     }
-    match directory() {
-        Ok(directory) => {
-            println!("{}", directory.display());
+    let directories = directory().and_then(|programs| Ok((programs, helm()?)));
+    match directories {
+        Ok((programs, helm)) => {
+            println!("{}\n{}", programs.display(), helm.display());
             ExitCode::SUCCESS
         }
         Err(Absent::NoGo) => {
@@ -106,6 +114,24 @@ pub(crate) fn directory() -> Result<PathBuf, Absent> {
     let built = build(go, &building, &kubernetes);
     built.and_then(|()| keep(&building, &directory)).map_err(Absent::Failed)?;
     has_all(directory).map_err(Absent::Failed)
+}
+
+/// Where Helm is; builds it where it is not.
+pub(crate) fn helm() -> Result<PathBuf, Absent> {
+    let version = HELM.version().map_err(Absent::Failed)?;
+    let cache = cache().map_err(Absent::Failed)?;
+    let directory = cache.join(format!("helm-{version}"));
+    if !directory.is_dir() {
+        let go = go().ok_or(Absent::NoGo)?;
+        println!("building Helm {version}: once, and it takes minutes");
+        let building = cache.join(format!("building-{}", std::process::id()));
+        forget_the_killed(&cache);
+        let built = fs::create_dir_all(&building)
+            .map_err(|error| format!("{}: {error}", building.display()))
+            .and_then(|()| HELM.build(go, &building, "-s -w"));
+        built.and_then(|()| keep(&building, &directory)).map_err(Absent::Failed)?;
+    }
+    Ok(directory)
 }
 
 /// The directory, when every program is in it.
@@ -251,8 +277,8 @@ mod tests {
     }
 
     #[test]
-    fn both_modules_are_pinned() {
-        for module in [&ETCD, &KUBERNETES] {
+    fn all_modules_are_pinned() {
+        for module in [&ETCD, &KUBERNETES, &HELM] {
             let version = module.version().unwrap();
             assert!(version.starts_with('v') && version.split('.').count() == 3, "{version}");
         }

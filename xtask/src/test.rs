@@ -46,9 +46,9 @@ pub(crate) fn build_program() -> Outcome {
     command::run(cargo().args(["build", "--locked", "--package", "portcullis"])).into()
 }
 
-/// The programs of a control plane, for the tests that start one.
+/// The programs of a control plane, for the tests that start one, and Helm.
 fn control_plane(assets: &mut Option<PathBuf>) -> Outcome {
-    match kube_assets::directory() {
+    match kube_assets::directory().and_then(|directory| kube_assets::helm().map(|_| directory)) {
         Ok(directory) => {
             *assets = Some(directory);
             Outcome::Passed(String::new())
