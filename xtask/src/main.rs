@@ -8,6 +8,7 @@ mod bench;
 mod check;
 mod command;
 mod debian;
+mod deploy;
 mod docs;
 mod fuzz;
 mod golden;
@@ -27,6 +28,7 @@ Tasks of this repository
   cargo xtask check            the fast part: format, lints, tidy, unit and golden tests
   cargo xtask golden           rewrite the golden files from what the code does now
   cargo xtask docs             write the reference pages from the program's tables
+  cargo xtask deploy           write what follows in deploy/: the flat manifest, the chart's page
   cargo xtask fuzz [SECONDS]   every fuzz target, 30 s each unless told otherwise
   cargo xtask kube-assets      build a Kubernetes control plane for tests, once; needs Go
   cargo xtask image            the container image, built and tried (--help tells more)
@@ -45,6 +47,7 @@ fn main() -> ExitCode {
         "check" => check::run(rest),
         "golden" => golden::run(rest),
         "docs" => docs::run(rest),
+        "deploy" => deploy::run(rest),
         "fuzz" => fuzz::run(rest),
         "kube-assets" => kube_assets::run(rest),
         "image" => image::run(rest),

@@ -20,16 +20,31 @@ pub(super) fn program(name: &str) -> PathBuf {
     path
 }
 
+/// The path of Helm, which is in the cache of `cargo xtask kube-assets` alone.
+///
+/// # Panics
+/// When it is not.
+pub(super) fn helm() -> PathBuf {
+    let version = version("helm", "helm.sh/helm/v4");
+    let path = base().join(format!("helm-{version}")).join("helm");
+    assert!(path.is_file(), "{} is absent: `cargo xtask kube-assets` builds it", path.display());
+    path
+}
+
 /// The directory that the task writes for the versions of its two modules.
 fn cache() -> PathBuf {
+    let kubernetes = version("kubernetes", "k8s.io/kubernetes");
+    let etcd = version("etcd", "go.etcd.io/etcd/server/v3");
+    base().join(format!("kubernetes-{kubernetes}-etcd-{etcd}"))
+}
+
+fn base() -> PathBuf {
     let base = std::env::var_os("XDG_CACHE_HOME")
         .filter(|path| !path.is_empty())
         .map(PathBuf::from)
         .or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")))
         .unwrap_or_default();
-    let kubernetes = version("kubernetes", "k8s.io/kubernetes");
-    let etcd = version("etcd", "go.etcd.io/etcd/server/v3");
-    base.join("portcullis/kube-assets").join(format!("kubernetes-{kubernetes}-etcd-{etcd}"))
+    base.join("portcullis/kube-assets")
 }
 
 fn version(folder: &str, module: &str) -> String {

@@ -16,6 +16,7 @@ mod flags;
 mod keeper;
 mod kubectl;
 mod program;
+pub mod render;
 
 pub use api::{Answer, path_of};
 pub use cable::Cable;

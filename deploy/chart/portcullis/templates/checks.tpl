@@ -1,0 +1,18 @@
+{{- /* Values that contradict each other; the schema sees each alone. */ -}}
+{{- define "portcullis.checks" -}}
+{{- if and .Values.watch.namespaces .Values.watch.namespaceSelector -}}
+{{- fail "watch.namespaces and watch.namespaceSelector exclude each other" -}}
+{{- end -}}
+{{- if and (eq .Values.kind "DaemonSet") .Values.autoscaling.enabled -}}
+{{- fail "autoscaling is for kind: Deployment; a DaemonSet has one pod on every node" -}}
+{{- end -}}
+{{- if and .Values.hostNetwork (ne .Values.kind "DaemonSet") -}}
+{{- fail "hostNetwork needs kind: DaemonSet: two pods cannot have the ports of one node" -}}
+{{- end -}}
+{{- if and (eq .Values.secrets.read "all-tls") (not .Values.secrets.clusterWide) -}}
+{{- fail "secrets.read: all-tls needs secrets.clusterWide: true, the right to read every Secret" -}}
+{{- end -}}
+{{- if and .Values.secrets.clusterWide .Values.watch.namespaces -}}
+{{- fail "secrets.clusterWide gives rights outside of watch.namespaces: leave one of them out" -}}
+{{- end -}}
+{{- end }}
