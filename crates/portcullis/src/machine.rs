@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 /// The CPUs that this process may use.
 #[derive(Clone, Debug, PartialEq)]
@@ -45,6 +46,18 @@ impl fmt::Display for Cpus {
             Some(quota) => write!(f, "CPU quota {quota:.2}, {} CPUs", self.affinity),
             None => write!(f, "no CPU quota, {} CPUs", self.affinity),
         }
+    }
+}
+
+/// Makes the capability for ports below 1024 effective where it is permitted: a container runtime
+/// can give it to a user who is not root only in that way. Threads inherit it from the one that
+/// calls this, so it is called before there are others.
+pub fn allow_low_ports() {
+    let Ok(mut sets) = capabilities(None) else { return };
+    if sets.permitted.contains(CapabilitySet::NET_BIND_SERVICE) {
+        sets.effective |= CapabilitySet::NET_BIND_SERVICE;
+        // Where that fails, binding says so.
+        let _ = set_capabilities(None, sets);
     }
 }
 

@@ -8,5 +8,6 @@ use std::process::ExitCode;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    portcullis::machine::allow_low_ports();
     portcullis::cli::main(std::env::args_os())
 }

@@ -78,8 +78,9 @@ impl Image {
         let layers = self.manifest.pointer("/layers").and_then(Value::as_array);
         for layer in layers.into_iter().flatten() {
             let mut tar = Command::new("tar");
-            tar.args(["--extract", "--preserve-permissions", "--numeric-owner", "--file"]);
-            tar.arg(blob(&self.layout, text(layer, "/digest")?));
+            tar.args(["--extract", "--preserve-permissions", "--numeric-owner", "--xattrs"]);
+            tar.args(["--xattrs-include=*", "--file"])
+                .arg(blob(&self.layout, text(layer, "/digest")?));
             tar.args(["--gzip", "--directory"]).arg(directory);
             quietly(&mut tar)?;
         }

@@ -3,6 +3,8 @@
 //! The container has the image's files alone, read-only but for `/tmp`, the image's user, no
 //! capability, no way to new privileges, the system calls that runtimes allow by default, and a
 //! network of its own that has nothing but loopback. What is missing in the image is missing here.
+//!
+//! Then once more as on the network of a node: with the one capability that ports below 1024 need.
 
 use std::fs;
 use std::path::Path;
@@ -24,20 +26,37 @@ const CALLS: &str = "/usr/share/containers/seccomp.json";
 /// Control groups of both versions at once are more than crun takes, so they are hidden from it.
 const WITHOUT_GROUPS: &str = "mount -t tmpfs tmpfs /sys/fs/cgroup && exec crun \"$@\"";
 
-/// What is asked: the words of curl, and what the answer has.
-const QUESTIONS: &[(&[&str], &str)] = &[
-    (&["http://127.0.0.1:9090/readyz"], "ready"),
-    (&["-H", "Host: shop.localhost", "http://127.0.0.1:8080/"], "shop-"),
-    (
-        &[
-            "--insecure",
-            "--resolve",
-            "secure.localhost:8443:127.0.0.1",
-            "https://secure.localhost:8443/",
-        ],
-        "shop-",
-    ),
-];
+/// A way to run the demonstration.
+struct Way {
+    capabilities: &'static [&'static str],
+    http: u16,
+    https: u16,
+}
+
+/// As a pod with a network of its own.
+const IN_POD: Way = Way { capabilities: &[], http: 8080, https: 8443 };
+
+/// As a pod on the network of its node.
+const ON_NODE: Way = Way { capabilities: &["CAP_NET_BIND_SERVICE"], http: 80, https: 443 };
+
+impl Way {
+    /// What is asked: the words of curl, and what the answer has.
+    fn questions(&self) -> [(Vec<String>, &'static str); 3] {
+        let Self { http, https, .. } = self;
+        let words = |text: String| text.split('|').map(str::to_owned).collect();
+        [
+            (words(String::from("http://127.0.0.1:9090/readyz")), "ready"),
+            (words(format!("-H|Host: shop.localhost|http://127.0.0.1:{http}/")), "shop-"),
+            (
+                words(format!(
+                    "--insecure|--resolve|secure.localhost:{https}:127.0.0.1|\
+                     https://secure.localhost:{https}/"
+                )),
+                "shop-",
+            ),
+        ]
+    }
+}
 
 /// Runs the demonstration in `directory`; the error says what went wrong.
 pub(super) fn run(image: &Image, directory: &Path) -> Result<(), String> {
@@ -51,27 +70,34 @@ pub(super) fn run(image: &Image, directory: &Path) -> Result<(), String> {
     let files = directory.join("rootfs");
     fs::create_dir_all(&files).map_err(at)?;
     image.unpack(&files)?;
-    let config = bundle(&image.config()?)?;
-    fs::write(directory.join("config.json"), config.to_string()).map_err(at)?;
+    for way in [&IN_POD, &ON_NODE] {
+        let config = bundle(&image.config()?, way)?;
+        fs::write(directory.join("config.json"), config.to_string()).map_err(at)?;
+        once(directory, way).map_err(|why| format!("on port {}: {why}", way.http))?;
+    }
+    Ok(())
+}
 
+/// Runs what the bundle says.
+fn once(directory: &Path, way: &Way) -> Result<(), String> {
     let process_id = directory.join("pid");
     let mut crun = Command::new("unshare");
     crun.args(["--mount", "sh", "-c", WITHOUT_GROUPS, "crun"]);
     crun.arg("--root").arg(directory.join("state")).arg("--cgroup-manager=disabled");
     crun.arg("run").arg("--pid-file").arg(&process_id).arg("--bundle").arg(directory);
     let mut container = crun
-        .arg(format!("portcullis-trial-{}", std::process::id()))
+        .arg(format!("portcullis-trial-{}-{}", std::process::id(), way.http))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .spawn()
         .map_err(|error| format!("starting crun: {error}"))?;
-    let asked = ask_all(&mut container, &process_id);
+    let asked = ask_all(&mut container, &process_id, way);
     let ended = end(&mut container, &process_id);
     asked.and(ended)
 }
 
 /// How the runtime is to run it: as the image says, with as little as a pod gives it.
-fn bundle(config: &Value) -> Result<Value, String> {
+fn bundle(config: &Value, way: &Way) -> Result<Value, String> {
     let user = config["User"].as_str().unwrap_or("0");
     let (user, group) = user.split_once(':').unwrap_or((user, user));
     let number = |text: &str| {
@@ -82,9 +108,14 @@ fn bundle(config: &Value) -> Result<Value, String> {
         return Err(String::from("the image runs as root"));
     }
     let entry = config["Entrypoint"].as_array().cloned().unwrap_or_default();
-    let demonstration =
-        ["demo", "--http=127.0.0.1:8080", "--https=127.0.0.1:8443", "--admin=127.0.0.1:9090"];
+    let demonstration = [
+        String::from("demo"),
+        format!("--http=127.0.0.1:{}", way.http),
+        format!("--https=127.0.0.1:{}", way.https),
+        String::from("--admin=127.0.0.1:9090"),
+    ];
     let arguments: Vec<Value> = entry.into_iter().chain(demonstration.map(Value::from)).collect();
+    let granted = way.capabilities;
     Ok(json!({
         "ociVersion": "1.0.2",
         "process": {
@@ -93,7 +124,8 @@ fn bundle(config: &Value) -> Result<Value, String> {
             "env": config["Env"],
             "cwd": "/",
             "capabilities": {
-                "bounding": [], "effective": [], "permitted": [], "inheritable": [], "ambient": [],
+                "bounding": granted, "effective": granted, "permitted": granted,
+                "inheritable": [], "ambient": [],
             },
             "noNewPrivileges": true,
         },
@@ -147,9 +179,9 @@ fn calls() -> Result<Value, String> {
 }
 
 /// Asks until everything is answered as it should be, or patience ends.
-fn ask_all(container: &mut Child, process_id: &Path) -> Result<(), String> {
+fn ask_all(container: &mut Child, process_id: &Path, way: &Way) -> Result<(), String> {
     let began = Instant::now();
-    for (words, wanted) in QUESTIONS {
+    for (words, wanted) in &way.questions() {
         loop {
             if let Ok(Some(status)) = container.try_wait() {
                 return Err(format!("the demonstration ended by itself ({status})"));
@@ -169,7 +201,7 @@ fn ask_all(container: &mut Child, process_id: &Path) -> Result<(), String> {
 }
 
 /// One question, asked inside the container's network.
-fn ask(process_id: &Path, words: &[&str]) -> Result<String, String> {
+fn ask(process_id: &Path, words: &[String]) -> Result<String, String> {
     let id = fs::read_to_string(process_id).map_err(|error| format!("no process yet: {error}"))?;
     let mut curl = Command::new("nsenter");
     curl.arg(format!("--net=/proc/{}/ns/net", id.trim())).args([
