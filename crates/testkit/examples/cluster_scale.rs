@@ -25,6 +25,9 @@ use testkit::ControlPlane;
 use testkit::client::raw::RawClient;
 use testkit::gateway::free_address;
 
+/// Between two changes, so that none waits for the build of the one before.
+const APART: Duration = Duration::from_millis(300);
+
 const NAMESPACES: usize = 100;
 const SLICES_PER_SERVICE: usize = 3;
 
@@ -65,10 +68,12 @@ fn main() {
         cluster.replace(&path, &slice(index, 0, addresses[to]));
         endpoint_ms.push(until(|| answer(&mut client, index, "/").starts_with(name)));
 
+        std::thread::sleep(APART);
         let object = ingress(index, Some(change));
         cluster.replace(&ingress_path(index), &object);
         let target = format!("/new-{change}");
         route_ms.push(until(|| status(&mut client, index, &target) == 200));
+        std::thread::sleep(APART);
     }
     let report = json!({
         "ingresses": ingresses,
