@@ -38,7 +38,10 @@ pub use cluster::{
 };
 pub use last_good::LastGood;
 pub use load::{LoadError, Loaded, LoadedCluster, load, load_cluster};
-pub use report::{Address, Published, Replica, Replicas, ReportSettings, replicas};
+pub use report::{
+    Address, Published, Replica, Replicas, ReportSettings, TICKET_KEY_LEN, TicketKeySettings,
+    replicas,
+};
 pub use resolve::local_addresses;
 
 use cluster::{Inflow, Watches};

@@ -22,7 +22,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use controller::{Change, Controller, ControllerSettings, Source};
 use model::{Diagnostic, ListenerId, ListenerProtocol, Report};
-use proxy::{Phase, Proxy};
+use proxy::{Phase, Proxy, TicketKey};
 use telemetry::Telemetry;
 use translate::Translation;
 
@@ -263,7 +263,15 @@ fn start_controller(
     let source = if wiring::is_cluster(settings) {
         let connecting = wiring::api_server(settings);
         let clients = control.handle().block_on(connecting.connect());
-        Source::Cluster(wiring::cluster(settings, clients.map_err(StartError::Cluster)?))
+        let mut cluster = wiring::cluster(settings, clients.map_err(StartError::Cluster)?);
+        if let Some(report) = &mut cluster.report {
+            let shared = Arc::clone(shared);
+            report.ticket_keys = wiring::ticket_keys(settings, move |keys| {
+                let keys: Vec<TicketKey> = keys.iter().map(TicketKey::new).collect();
+                shared.proxy.replace_ticket_keys(&keys);
+            });
+        }
+        Source::Cluster(cluster)
     } else {
         Source::Manifests(settings.manifests.iter().map(PathBuf::from).collect())
     };

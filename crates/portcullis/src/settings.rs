@@ -274,6 +274,11 @@ settings! {
         /// Installations for different classes have different ones.
         election_lease: one Auto<OrOff<NamespacedName>> =
             "election-lease" "NAMESPACE/NAME" ["auto"];
+        /// The Secret with the keys of TLS session tickets, by which replicas resume each other's
+        /// sessions; `off` for keys of each process. Whoever leads makes and rotates them.
+        /// `auto` is `portcullis-ticket-keys` in the namespace of the Lease, and `off` without one.
+        ticket_keys_secret: one Auto<OrOff<NamespacedName>> =
+            "ticket-keys-secret" "NAMESPACE/NAME" ["auto"];
         /// The name of this pod.
         /// `auto` is what the environment variable `POD_NAME` says, or the name of the host.
         pod_name: one Auto<String> = "pod-name" "NAME" ["auto"];

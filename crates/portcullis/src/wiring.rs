@@ -4,9 +4,13 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use controller::{ApiServer, Clients, ClusterSettings, LastGood, Published, ReportSettings, Scope};
+use controller::{
+    ApiServer, Clients, ClusterSettings, LastGood, Published, ReportSettings, Scope,
+    TICKET_KEY_LEN, TicketKeySettings,
+};
 use model::{Listener, ListenerProtocol};
 use proxy::{Limits, ProxySettings};
 use telemetry::{LogTarget, TelemetrySettings};
@@ -24,6 +28,9 @@ const CONNECTIONS_PERCENT: u64 = 80;
 
 /// The Lease of the election, in the namespace of the pod, where nobody names another.
 const DEFAULT_LEASE: &str = "portcullis-leader";
+
+/// The Secret of ticket keys where none is named.
+const DEFAULT_TICKET_KEYS: &str = "portcullis-ticket-keys";
 
 /// The listeners of the settings, with the ports that clients see.
 pub(crate) fn listeners(settings: &Settings) -> Vec<Listener> {
@@ -163,7 +170,25 @@ fn report(settings: &Settings) -> Option<ReportSettings> {
         controller: settings.controller_name.first().cloned().unwrap_or_default(),
         published,
         clear_status_on_exit: settings.clear_status_on_exit,
+        // For who has a proxy to say.
+        ticket_keys: None,
     })
+}
+
+/// Where the keys of TLS session tickets are that replicas share; they are for this function.
+pub(crate) fn ticket_keys(
+    settings: &Settings,
+    use_keys: impl Fn(&[[u8; TICKET_KEY_LEN]]) + Send + Sync + 'static,
+) -> Option<TicketKeySettings> {
+    let secret = match &settings.ticket_keys_secret {
+        Auto::Auto => {
+            let namespace = election_lease(settings)?.namespace;
+            NamespacedName { namespace, name: DEFAULT_TICKET_KEYS.to_owned() }
+        }
+        Auto::Set(secret) => secret.at()?,
+    };
+    let NamespacedName { namespace, name } = secret;
+    Some(TicketKeySettings { namespace, name, use_keys: Arc::new(use_keys) })
 }
 
 /// The Lease of the election; none where this process takes part in none.

@@ -46,12 +46,14 @@ pub use decide::{
     Decision, Facts, RequestLine, Scratch, SplitView, Step, Trace, Verdict, asks_for_health, decide,
 };
 pub use downstream::client::Identity;
+pub use downstream::tickets::TicketKey;
 pub use error::{Side, StartError};
 pub use publish::{Phase, PublishOutcome};
 pub use settings::{Limits, ProxySettings};
 pub use snapshot::{CompiledRoute, CompiledUpstream, ListenerFacts, Snapshot};
 
 use compile::Inputs;
+use downstream::tickets::Tickets;
 use publish::{Published, Publisher};
 use registry::Registry;
 use upstream::tls::ClientConfigs;
@@ -61,6 +63,7 @@ use worker::{Command, Start};
 #[derive(Debug)]
 pub struct Proxy {
     publisher: Arc<Publisher>,
+    tickets: Arc<Tickets>,
 }
 
 /// Compiles a Model without serving it, for commands that only ask.
@@ -84,7 +87,7 @@ pub fn start(settings: ProxySettings, telemetry: &Arc<Telemetry>) -> Result<Prox
     let settings = Arc::new(settings);
     let empty = compile(&Model::default(), &EndpointTable::new(), &KeyMaterial::new());
     let published = Arc::new(Published::new(empty));
-    let tls = downstream::tls::server_config(published.clone())?;
+    let (tls, tickets) = downstream::tls::server_config(published.clone())?;
     let client_tls = Arc::new(ClientConfigs::default());
     let mut workers = Vec::with_capacity(settings.workers);
     for index in 0..settings.workers {
@@ -102,7 +105,7 @@ pub fn start(settings: ProxySettings, telemetry: &Arc<Telemetry>) -> Result<Prox
     }
     let publisher = Arc::new(Publisher::new(published, telemetry.clone(), workers));
     spawn_janitor(&publisher).map_err(StartError::Worker)?;
-    Ok(Proxy { publisher })
+    Ok(Proxy { publisher, tickets })
 }
 
 /// Frees retired snapshots once a second, until the proxy is dropped.
@@ -132,6 +135,13 @@ impl Proxy {
     /// Serves other endpoints; the Model and everything compiled from it stay.
     pub fn replace_endpoints(&self, endpoints: &EndpointTable) {
         self.publisher.replace_endpoints(endpoints);
+    }
+
+    /// Seals TLS session tickets with the first of these keys from now on, and opens them with each:
+    /// replicas with the same keys resume each other's sessions. Without any, the process has a key
+    /// of its own.
+    pub fn replace_ticket_keys(&self, keys: &[TicketKey]) {
+        self.tickets.replace(keys);
     }
 
     /// What is served now.

@@ -8,7 +8,8 @@
 //!  Lease ─ Leadership ────►┘
 //! ```
 //!
-//! Beside it every replica says what it serves, on a Lease of its own.
+//! Beside it every replica says what it serves, on a Lease of its own, and reads the keys of TLS
+//! session tickets, which who leads rotates.
 //!
 //! What must hold: only who leads writes, and only what is served already. Nothing here is ever
 //! waited for by who serves: without an API server everything is served as before.
@@ -25,6 +26,7 @@ mod observed;
 mod replica;
 mod status;
 mod status_writer;
+mod ticket_keys;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +45,7 @@ pub use address::Address;
 pub use address_source::Published;
 pub(crate) use observed::Observed;
 pub use replica::{Replica, Replicas, replicas};
+pub use ticket_keys::{TICKET_KEY_LEN, TicketKeySettings};
 
 use crate::cluster::Clients;
 use election::{Candidate, TIMING};
@@ -52,6 +55,7 @@ use events::Happening;
 use lease::{Election, Leadership, OnChange};
 use replica::Presence;
 use status_writer::{StatusWriter, Writer};
+use ticket_keys::TicketKeys;
 
 /// The longest name under which the API server knows a writer.
 const MANAGER_MAX: usize = 128;
@@ -81,6 +85,8 @@ pub struct ReportSettings {
     pub published: Published,
     /// Take the addresses that we wrote out again when this process ends while it leads.
     pub clear_status_on_exit: bool,
+    /// The keys of TLS session tickets that replicas share.
+    pub ticket_keys: Option<TicketKeySettings>,
 }
 
 impl ReportSettings {
@@ -190,6 +196,12 @@ async fn report(
             }
         }
     });
+
+    if let Some(keys) = settings.ticket_keys.clone() {
+        let secrets = Api::namespaced(client.clone(), &keys.namespace);
+        let keys = TicketKeys { settings: keys, secrets, leadership: leadership.clone() };
+        aside.spawn(keys.run());
+    }
 
     let mut writers = JoinSet::new();
     let presence = Presence {

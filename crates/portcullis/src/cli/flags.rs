@@ -93,6 +93,7 @@ fn is_for_telling(setting: &Setting) -> bool {
             | "publish-nodes"
             | "clear-status-on-exit"
             | "election-lease"
+            | "ticket-keys-secret"
             | "pod-name"
             | "pod-namespace"
     )

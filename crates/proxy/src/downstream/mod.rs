@@ -5,6 +5,7 @@ pub(crate) mod certificates;
 pub(crate) mod client;
 pub(crate) mod http1;
 pub(crate) mod http2;
+pub(crate) mod tickets;
 pub(crate) mod tls;
 
 use std::task::{Context, Poll};
