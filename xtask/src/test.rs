@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every test there is, in one command.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 use crate::command::{self, cargo};
 use crate::step::{Outcome, Steps};
@@ -27,9 +27,12 @@ pub(crate) fn run(rest: &[String]) -> ExitCode {
     steps.run("lints", check::lints);
     // End-to-end tests start the program itself, which tests of another crate do not build.
     steps.run("build", build_program);
+    steps.run("tests", || tests(&mut suites));
     let mut assets = None;
     steps.run("control plane", || control_plane(&mut assets));
-    steps.run("tests", || tests(assets.as_deref(), &mut suites));
+    if let Some(assets) = assets {
+        steps.run("tests in a cluster", || tests_in_a_cluster(&assets, &mut suites));
+    }
     steps.run("documentation", documentation);
     steps.run("dependencies", dependencies);
     steps.run("image", image::step);
@@ -57,21 +60,43 @@ fn control_plane(assets: &mut Option<PathBuf>) -> Outcome {
     }
 }
 
-/// All test programs of the workspace, also after one has failed; with a control plane, those that
-/// start one, too.
-fn tests(assets: Option<&Path>, suites: &mut Suites) -> Outcome {
+/// All test programs of the workspace, also after one has failed.
+fn tests(suites: &mut Suites) -> Outcome {
     let mut test = cargo();
     test.args(["test", "--locked", "--workspace", "--no-fail-fast"]);
-    if let Some(assets) = assets {
-        test.args(["--features", "testkit/cluster"]).env("KUBEBUILDER_ASSETS", assets);
-    }
-    let result = command::run_seen(&mut test, |line| suites.see(line));
-    let total = suites.total();
+    seen(&mut test, suites)
+}
+
+/// The tests that start a control plane. They have a network for themselves: root may make one, and
+/// everybody may make one in which they are root.
+fn tests_in_a_cluster(assets: &Path, suites: &mut Suites) -> Outcome {
+    let as_root = ["--map-root-user", "--net"];
+    let mut test = if command::answers("unshare", &["--net", "true"]) {
+        cargo()
+    } else if command::answers("unshare", &[&as_root[..], &["true"]].concat()) {
+        let cargo = cargo();
+        let mut unshare = Command::new("unshare");
+        unshare.args(as_root).arg(cargo.get_program()).current_dir(command::root());
+        unshare
+    } else {
+        return Outcome::Skipped(String::from("no network namespaces: `unshare --net` is refused"));
+    };
+    test.args(["test", "--locked", "--package", "testkit", "--no-fail-fast"]);
+    test.args(["--features", "cluster", "--test", "cluster"]).env("KUBEBUILDER_ASSETS", assets);
+    seen(&mut test, suites)
+}
+
+/// Runs tests and counts them.
+fn seen(test: &mut Command, suites: &mut Suites) -> Outcome {
+    let before = suites.total();
+    let result = command::run_seen(test, |line| suites.see(line));
+    let now = suites.total();
+    let (passed, failed) = (now.passed - before.passed, now.failed - before.failed);
     match result {
-        Err(why) => Outcome::Failed(format!("{} failed; {why}", total.failed)),
-        Ok(()) if total.ignored > 0 => Outcome::Failed(format!("{} were ignored", total.ignored)),
-        Ok(()) if total.passed == 0 => Outcome::Failed(String::from("there were none")),
-        Ok(()) => Outcome::Passed(format!("{} passed", total.passed)),
+        Err(why) => Outcome::Failed(format!("{failed} failed; {why}")),
+        Ok(()) if now.ignored > 0 => Outcome::Failed(format!("{} were ignored", now.ignored)),
+        Ok(()) if passed == 0 => Outcome::Failed(String::from("there were none")),
+        Ok(()) => Outcome::Passed(format!("{passed} passed")),
     }
 }
 

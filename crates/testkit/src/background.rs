@@ -1,7 +1,7 @@
 //! One thread with a runtime, on which the well-behaved endpoints of all tests live.
 
 use std::future::pending;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 
 use tokio::net::{TcpListener, TcpStream};
@@ -26,15 +26,24 @@ fn runtime() -> &'static Handle {
 }
 
 /// Listens on a free loopback port and serves each connection, until aborted.
-///
-/// # Panics
-/// When loopback cannot be listened on.
 pub(crate) fn serve<F, S>(serve: F) -> (SocketAddr, AbortHandle)
 where
     F: Fn(TcpStream) -> S + Send + 'static,
     S: Future<Output = ()> + Send + 'static,
 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("loopback");
+    serve_at([127, 0, 0, 1].into(), serve)
+}
+
+/// Listens on a free port of an address of this machine and serves each connection, until aborted.
+///
+/// # Panics
+/// When it cannot be listened on.
+pub(crate) fn serve_at<F, S>(ip: IpAddr, serve: F) -> (SocketAddr, AbortHandle)
+where
+    F: Fn(TcpStream) -> S + Send + 'static,
+    S: Future<Output = ()> + Send + 'static,
+{
+    let listener = std::net::TcpListener::bind((ip, 0)).expect("an address of ours");
     listener.set_nonblocking(true).expect("a socket takes options");
     let address = listener.local_addr().expect("a bound listener has an address");
     let task = runtime().spawn(async move {

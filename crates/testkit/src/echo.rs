@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -38,11 +38,16 @@ struct Seen {
 impl Echo {
     /// Starts on a free loopback port; `name` is in every answer.
     pub fn start(name: &str) -> Self {
+        Self::start_at([127, 0, 0, 1].into(), name)
+    }
+
+    /// As [`Self::start`], at another address of this machine.
+    pub fn start_at(ip: IpAddr, name: &str) -> Self {
         let seen = Arc::new(Seen { name: name.to_owned(), ..Seen::default() });
         let of_listener = Arc::clone(&seen);
         let leaf = Authority::new().leaf(&["echo.test"]);
         let acceptor = TlsAcceptor::from(tls::server(&leaf, &["h2", "http/1.1"]));
-        let (address, task) = background::serve(move |stream| {
+        let (address, task) = background::serve_at(ip, move |stream| {
             let seen = Arc::clone(&of_listener);
             let acceptor = acceptor.clone();
             async move {

@@ -1,4 +1,5 @@
-//! A TCP line to the API server that can be cut, slowed and blocked.
+//! A TCP line that can be cut, slowed, blocked, and laid anew: to an API server whose connections
+//! are to suffer, or to gateways whose replicas come and go.
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -9,7 +10,7 @@ use std::time::Duration;
 
 use socket2::SockRef;
 
-/// A line from an address of its own to another; it ends when dropped.
+/// A line from an address of its own to others, in turn; it ends when dropped.
 pub struct Cable {
     address: SocketAddr,
     shared: Arc<Shared>,
@@ -20,6 +21,7 @@ struct Shared {
     is_ended: AtomicBool,
     is_refusing: AtomicBool,
     connections: AtomicUsize,
+    targets: Mutex<Vec<SocketAddr>>,
     delay_ms: AtomicU64,
     /// Both ends of what is open.
     open: Mutex<Vec<(TcpStream, TcpStream)>>,
@@ -37,8 +39,15 @@ impl Cable {
         let address = listener.local_addr().expect("a bound listener has an address");
         let shared = Arc::new(Shared::default());
         let of_listener = Arc::clone(&shared);
-        thread::spawn(move || accept(&listener, target, &of_listener));
-        Self { address, shared }
+        thread::spawn(move || accept(&listener, &of_listener));
+        let cable = Self { address, shared };
+        cable.lead_to(&[target]);
+        cable
+    }
+
+    /// Leads new connections to these from now on, one after the other.
+    pub fn lead_to(&self, targets: &[SocketAddr]) {
+        targets.clone_into(&mut lock(&self.shared.targets));
     }
 
     /// Where it begins.
@@ -89,7 +98,7 @@ impl Drop for Cable {
     }
 }
 
-fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
     for client in listener.incoming() {
         if shared.is_ended.load(Ordering::SeqCst) {
             return;
@@ -98,8 +107,10 @@ fn accept(listener: &TcpListener, target: SocketAddr, shared: &Arc<Shared>) {
         if shared.is_refusing.load(Ordering::SeqCst) {
             continue;
         }
-        let Ok(server) = TcpStream::connect(target) else { continue };
-        shared.connections.fetch_add(1, Ordering::SeqCst);
+        let turn = shared.connections.fetch_add(1, Ordering::SeqCst);
+        let targets = lock(&shared.targets).clone();
+        let target = targets.get(turn % targets.len().max(1)).copied();
+        let Some(Ok(server)) = target.map(TcpStream::connect) else { continue };
         let _ = (client.set_nodelay(true), server.set_nodelay(true));
         if let (Ok(c), Ok(s)) = (client.try_clone(), server.try_clone()) {
             lock(&shared.open).push((c, s));
@@ -155,6 +166,21 @@ mod tests {
         assert!(client.try_send(GET).is_err() || client.try_read_response("GET").is_err());
         assert_eq!(RawClient::connect(cable.address()).exchange(GET).status(), 204);
         assert_eq!(cable.connections(), 2);
+    }
+
+    #[test]
+    fn connections_are_led_to_the_targets_of_now_in_turn() {
+        let answering = |body: &str| {
+            Endpoint::answering(format!("HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n{body}"))
+        };
+        let (one, two, three) = (answering("1"), answering("2"), answering("3"));
+        let cable = Cable::to(one.address());
+        let ask = || RawClient::connect(cable.address()).exchange(GET).text();
+        assert_eq!(ask(), "1");
+        cable.lead_to(&[two.address(), three.address()]);
+        let mut seen = [ask(), ask()];
+        seen.sort();
+        assert_eq!(seen, ["2", "3"]);
     }
 
     #[test]

@@ -6,7 +6,8 @@
 //! There is no kubelet, so a test writes the `EndpointSlice`s of its own backends; those that need
 //! what the controllers of a cluster do start them with [`ControlPlaneOptions::controllers`].
 //!
-//! Everything listens on 127.0.0.1, and nothing outlives the test, however it ends: see [`keeper`].
+//! Everything listens on 127.0.0.1 of a [`network`] that the tests of a process have for
+//! themselves, and nothing outlives the test, however it ends: see [`keeper`].
 
 mod api;
 mod assets;
@@ -15,6 +16,7 @@ mod credentials;
 mod flags;
 mod keeper;
 mod kubectl;
+pub mod network;
 mod program;
 pub mod render;
 
@@ -48,6 +50,7 @@ const TRIES: usize = 3;
 #[derive(Clone, Debug, Default)]
 pub struct ControlPlaneOptions {
     has_controllers: bool,
+    is_reachable: bool,
     api_server: Vec<String>,
 }
 
@@ -62,6 +65,13 @@ impl ControlPlaneOptions {
     #[must_use]
     pub fn controllers(mut self) -> Self {
         self.has_controllers = true;
+        self
+    }
+
+    /// Starts it in the network of the machine, for people: tests have one of their own.
+    #[must_use]
+    pub fn reachable(mut self) -> Self {
+        self.is_reachable = true;
         self
     }
 
@@ -105,10 +115,14 @@ impl ControlPlane {
     /// it, or looks at the whole cluster, has its own.
     pub fn shared() -> &'static Self {
         static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        network::join();
         SHARED.get_or_init(Self::start)
     }
 
     fn start_with(options: &ControlPlaneOptions) -> Self {
+        if !options.is_reachable {
+            network::join();
+        }
         let keeper = Keeper::start();
         let authority = Authority::new();
         let flags = Flags::write(keeper.directory(), &authority);
