@@ -4,4 +4,13 @@
 //! Tests that look at objects of their own share one control plane; those that stop it, or look at
 //! the whole cluster, have their own.
 
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails, helpers included")]
+
+mod cert_manager;
+mod conformance;
 mod control_plane;
+mod load;
+mod rights;
+mod secrets;
+mod watching;
+mod world;

@@ -1,0 +1,121 @@
+//! Certificates are read from the Secrets that Ingresses name, and from no others.
+
+use rustls_pki_types::CertificateDer;
+use serde_json::json;
+use testkit::certs::Leaf;
+use testkit::client::raw::RawClient;
+use testkit::{Authority, Gateway, tls};
+
+use crate::world::{World, rule, wait_for, wait_until, who};
+
+/// The certificate that a client sees for a name.
+fn shown(gateway: &Gateway, name: &str) -> CertificateDer<'static> {
+    let config = tls::trusting_client(&[]);
+    let client = RawClient::connect_tls(gateway.https(), name, &config).unwrap();
+    client.certificate()
+}
+
+fn wait_for_certificate(gateway: &Gateway, name: &str, leaf: &Leaf) {
+    wait_until(&format!("{name} has its certificate"), || shown(gateway, name) == leaf.chain()[0]);
+}
+
+/// An Ingress with TLS; cleartext is not redirected.
+fn secured(world: &World<'_>, name: &str, host: &str, secret: &str) {
+    let meta = json!({ "annotations": { "nginx.ingress.kubernetes.io/ssl-redirect": "false" } });
+    let rules = [rule(host, &[("Prefix", "/", "web")])];
+    let tls = [json!({ "hosts": [host], "secretName": secret })];
+    let spec = json!({ "ingressClassName": "portcullis", "rules": rules, "tls": tls });
+    world.put_with("Ingress", name, &meta, &json!({ "spec": spec }));
+}
+
+#[test]
+fn a_missing_secret_is_served_as_soon_as_it_is_made_and_no_more_when_it_is_deleted() {
+    let world = World::new("secret-later");
+    let _echo = world.backend("web");
+    secured(&world, "web", "web.test", "web-tls");
+    let gateway = world.gateway();
+    let fallback = shown(&gateway, "web.test");
+    let leaf = Authority::new().leaf(&["web.test"]);
+    world.secret("web-tls", &leaf);
+    wait_for_certificate(&gateway, "web.test", &leaf);
+    world.remove("Secret", "web-tls");
+    wait_until("the default certificate is back", || shown(&gateway, "web.test") == fallback);
+}
+
+#[test]
+fn a_rotated_certificate_is_for_new_connections_and_old_ones_go_on() {
+    let world = World::new("secret-rotated");
+    let _echo = world.backend("web");
+    let authority = Authority::new();
+    let (first, second) = (authority.leaf(&["web.test"]), authority.leaf(&["web.test"]));
+    world.secret("web-tls", &first);
+    secured(&world, "web", "web.test", "web-tls");
+    let gateway = world.gateway();
+    let config = tls::client(authority.roots(), &[]);
+    let mut kept = RawClient::connect_tls(gateway.https(), "web.test", &config).unwrap();
+    assert_eq!(kept.certificate(), first.chain()[0]);
+    let get = "GET / HTTP/1.1\r\nHost: web.test\r\n\r\n";
+    assert_eq!(kept.exchange(get).status(), 200);
+    world.secret("web-tls", &second);
+    wait_for_certificate(&gateway, "web.test", &second);
+    assert_eq!(kept.exchange(get).status(), 200);
+}
+
+#[test]
+fn a_secret_that_another_ingress_comes_to_name_is_read_then() {
+    let world = World::new("secret-named");
+    let _echo = world.backend("web");
+    let authority = Authority::new();
+    let (one, two) = (authority.leaf(&["one.test"]), authority.leaf(&["two.test"]));
+    world.secret("one-tls", &one);
+    world.secret("two-tls", &two);
+    secured(&world, "one", "one.test", "one-tls");
+    let gateway = world.gateway();
+    assert_eq!(shown(&gateway, "one.test"), one.chain()[0]);
+    secured(&world, "two", "two.test", "two-tls");
+    wait_for_certificate(&gateway, "two.test", &two);
+    // Named no more, it is forgotten; named again, it is read again.
+    world.remove("Ingress", "two");
+    wait_for(&gateway, "two.test", "404");
+    assert_ne!(shown(&gateway, "two.test"), two.chain()[0]);
+    secured(&world, "two", "two.test", "two-tls");
+    wait_for_certificate(&gateway, "two.test", &two);
+}
+
+#[test]
+fn a_broken_secret_breaks_no_other_host_and_is_mended_by_the_next() {
+    let world = World::new("secret-broken");
+    let _echo = world.backend("web");
+    let authority = Authority::new();
+    let (good, mended) = (authority.leaf(&["good.test"]), authority.leaf(&["bad.test"]));
+    let other_key = Leaf { key: good.key.clone(), ..mended.clone() };
+    world.secret("good-tls", &good);
+    world.secret("bad-tls", &other_key);
+    secured(&world, "good", "good.test", "good-tls");
+    secured(&world, "bad", "bad.test", "bad-tls");
+    let gateway = world.gateway();
+    assert_eq!(shown(&gateway, "good.test"), good.chain()[0]);
+    assert_ne!(shown(&gateway, "bad.test"), mended.chain()[0]);
+    assert_eq!(who(&gateway, "bad.test"), "web");
+    world.secret("bad-tls", &mended);
+    wait_for_certificate(&gateway, "bad.test", &mended);
+}
+
+#[test]
+fn keys_are_in_no_log_and_on_no_page() {
+    let world = World::new("secret-unseen");
+    let _echo = world.backend("web");
+    let leaf = Authority::new().leaf(&["web.test"]);
+    world.secret("web-tls", &leaf);
+    secured(&world, "web", "web.test", "web-tls");
+    let gateway = world.options().flags("--log-level debug").start();
+    assert_eq!(shown(&gateway, "web.test"), leaf.chain()[0]);
+    let said = [gateway.log(), gateway.snapshot().to_string(), gateway.metrics()].concat();
+    // Each line of the key, and what it is in the object.
+    let lines: Vec<&str> = leaf.key.lines().filter(|line| !line.starts_with("-----")).collect();
+    let object = world.look("Secret", "web-tls").unwrap();
+    let coded = object["data"]["tls.key"].as_str().unwrap().to_owned();
+    for line in lines.iter().chain([&coded.as_str()]) {
+        assert!(!said.contains(line), "part of a key was told");
+    }
+}
