@@ -9,8 +9,10 @@
 mod cert_manager;
 mod conformance;
 mod control_plane;
+mod faults;
 mod load;
 mod rights;
+mod rolling;
 mod secrets;
 mod watching;
 mod world;
