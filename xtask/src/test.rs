@@ -82,7 +82,8 @@ fn tests_in_a_cluster(assets: &Path, suites: &mut Suites) -> Outcome {
         return Outcome::Skipped(String::from("no network namespaces: `unshare --net` is refused"));
     };
     test.args(["test", "--locked", "--package", "testkit", "--no-fail-fast"]);
-    test.args(["--features", "cluster", "--test", "cluster"]).env("KUBEBUILDER_ASSETS", assets);
+    test.args(["--features", "cluster", "--test", "cluster", "--test", "install"]);
+    test.env("KUBEBUILDER_ASSETS", assets);
     seen(&mut test, suites)
 }
 

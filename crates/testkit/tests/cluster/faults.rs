@@ -172,7 +172,7 @@ fn started_without_an_api_server_it_waits_says_so_and_serves_when_there_is_one()
     let gateway = everywhere(&plane).unready().start();
     gateway.wait_for_log("API server");
     assert!(!gateway.is_ready());
-    assert_eq!(gateway.ask("/healthz").status(), 200);
+    assert_eq!(gateway.ask("/livez").status(), 200);
     plane.start_api_server();
     wait_until("it is ready", || gateway.is_ready());
     assert_eq!(who(&gateway, "web.test"), "web");
