@@ -164,8 +164,15 @@ impl Candidate {
         let is_holding = self.is_holding(now.instant);
         self.renewed = None;
         let (lease, _) = self.seen.as_ref().filter(|_| is_holding)?;
-        let mut lease = lease.clone();
-        let spec = lease.spec.get_or_insert_default();
+        self.given_back(lease.clone(), now)
+    }
+
+    /// A Lease as it is when we give it back; `None` where it is another's.
+    pub(crate) fn given_back(&self, mut lease: Box<Lease>, now: Now) -> Option<Box<Lease>> {
+        let spec = lease.spec.as_mut()?;
+        if spec.holder_identity.as_deref() != Some(&*self.identity) {
+            return None;
+        }
         spec.holder_identity = Some(String::new());
         spec.lease_duration_seconds = Some(1);
         spec.acquire_time = Some(MicroTime(now.calendar));

@@ -164,14 +164,27 @@ impl Election {
         let patience = self.candidate.patience(now.instant);
         self.tell(now.instant);
         let Some(lease) = lease else { return };
-        let params = PostParams::default();
-        match timeout(patience, self.leases.replace(&self.name, &params, &lease)).await {
-            Ok(Ok(_)) => tracing::debug!(lease = self.name, "released"),
+        match timeout(patience, self.give_back(lease, now)).await {
+            Ok(Ok(())) => tracing::debug!(lease = self.name, "released"),
             Ok(Err(error)) => {
                 tracing::info!(lease = self.name, why = reason(&error), "not released");
             }
             Err(_) => tracing::info!(lease = self.name, "not released in time"),
         }
+    }
+}
+
+impl Election {
+    async fn give_back(&self, lease: Box<Lease>, now: Now) -> Result<(), kube::Error> {
+        let params = PostParams::default();
+        match self.leases.replace(&self.name, &params, &lease).await {
+            // A renewal of ours that we did not wait for may have come through.
+            Err(kube::Error::Api(status)) if status.is_conflict() => {}
+            written => return written.map(|_| ()),
+        }
+        let Some(lease) = self.leases.get_opt(&self.name).await? else { return Ok(()) };
+        let Some(lease) = self.candidate.given_back(Box::new(lease), now) else { return Ok(()) };
+        self.leases.replace(&self.name, &params, &lease).await.map(|_| ())
     }
 }
 

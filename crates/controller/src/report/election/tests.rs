@@ -221,6 +221,16 @@ fn a_released_lease_is_taken_at_the_next_look() {
 }
 
 #[test]
+fn what_is_anothers_is_not_given_back() {
+    let mut world = World::new(2);
+    world.run(seconds(10));
+    let lease = Box::new(world.server.lease.clone().unwrap());
+    let now = world.now(0);
+    assert!(world.processes[0].candidate.given_back(lease.clone(), now).is_some());
+    assert!(world.processes[1].candidate.given_back(lease, now).is_none());
+}
+
+#[test]
 fn who_does_not_lead_has_nothing_to_release() {
     let mut world = World::new(2);
     world.run(seconds(10));
