@@ -11,6 +11,7 @@ mod conformance;
 mod control_plane;
 mod faults;
 mod load;
+mod replicas;
 mod reporting;
 mod rights;
 mod rolling;
