@@ -9,7 +9,7 @@ use testkit::cluster::Cable;
 use testkit::gateway::program;
 use testkit::{ControlPlane, Gateway, GatewayOptions};
 
-use crate::world::{World, everywhere, put_class, wait_until, who};
+use crate::world::{CONTROLLER, World, everywhere, put_class, wait_until, who};
 
 const ADDRESS: &str = "192.0.2.10";
 
@@ -297,6 +297,41 @@ fn what_another_wrote_is_left_alone_when_an_ingress_leaves() {
     world.ingress("other", "other.test", "web");
     wait_until("it leads again", || world.addresses("other") == [ADDRESS]);
     assert_eq!(world.addresses("web"), ["198.51.100.1"]);
+}
+
+#[test]
+fn when_a_class_goes_so_do_our_addresses_and_when_it_is_back_they_are() {
+    let world = World::new("class-goes");
+    let class = format!("class-of-{}", world.namespace);
+    put_class(world.plane, &class, CONTROLLER);
+    let _echo = world.backend("web");
+    world.ingress_of(&class, "web", "web.test", "web");
+    let _gateway = replica(&world, "pod-a");
+    wait_until("the status has an address", || world.addresses("web") == [ADDRESS]);
+    world.remove("IngressClass", &class);
+    wait_until("the status is empty", || world.addresses("web").is_empty());
+    put_class(world.plane, &class, CONTROLLER);
+    wait_until("the status has an address again", || world.addresses("web") == [ADDRESS]);
+}
+
+#[test]
+fn a_mistake_that_is_made_twice_is_one_event_that_was_seen_twice() {
+    let world = World::new("twice");
+    let echo = world.backend("web");
+    world.ingress("web", "web.test", "web");
+    let gateway = replica(&world, "pod-a");
+    let told = || events(&world, "web", "ServiceNotFound");
+    for count in 1..3 {
+        world.remove("Service", "web");
+        wait_until("it is told", || match &told()[..] {
+            [one] => count == 1 || one["series"]["count"] == count,
+            _ => false,
+        });
+        world.service("web", &[echo.address()]);
+        wait_until("it is mended", || who(&gateway, "web.test") == "web");
+    }
+    let shown = world.kubectl("describe ingress web");
+    assert!(shown.contains("(x2 over "), "{shown}");
 }
 
 #[test]
