@@ -29,6 +29,7 @@ use crate::cluster::Inflow;
 use crate::latest::Latest;
 use crate::relevance::{self, Relevance};
 use crate::resolve::{self, Known, Names, Query, Resolved, SystemLookup};
+use crate::reviews::Question;
 use crate::source::Batch;
 use crate::{Change, Publish, Tell};
 
@@ -57,6 +58,8 @@ pub(crate) enum Message {
     Resolved(Query, Resolved),
     /// The operator changed listeners.
     Settings(Box<Settings>),
+    /// Somebody asks what is to be said of an Ingress.
+    Review(Box<Question>),
     /// End.
     Stop,
 }
@@ -240,9 +243,32 @@ impl Compiler {
                 self.settings = *settings;
                 self.due = Relevance::Full;
             }
+            Message::Review(question) => self.review(*question),
             Message::Stop => return false,
         }
         true
+    }
+
+    /// Answers by the objects as they are; not at all before all of them have been read.
+    fn review(&self, Question { proposal, answer }: Question) {
+        let Some(current) = self.current.as_ref().filter(|_| self.objects.is_synced()) else {
+            return;
+        };
+        let say = || {
+            translate::review(
+                &self.objects,
+                &self.settings,
+                &self.memo,
+                &current.references,
+                &proposal,
+            )
+        };
+        if let Ok(verdict) = catch_unwind(AssertUnwindSafe(say)) {
+            // Who does not wait any more need not know.
+            drop(answer.send(verdict));
+        } else {
+            tracing::error!("reviewing an Ingress failed: a defect of this program");
+        }
     }
 
     fn take_batch(&mut self, batch: Batch) {

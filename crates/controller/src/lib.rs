@@ -19,7 +19,9 @@ mod load;
 mod relevance;
 mod report;
 mod resolve;
+mod reviews;
 mod source;
+mod webhook_certificate;
 
 use std::io;
 use std::net::SocketAddr;
@@ -43,6 +45,8 @@ pub use report::{
     replicas,
 };
 pub use resolve::local_addresses;
+pub use reviews::Reviewer;
+pub use webhook_certificate::{KeyPair, WebhookCertificate, keep_webhook_certificate};
 
 use cluster::{Inflow, Watches};
 use compiler::{Compiler, MESSAGES_MAX, Message, Outside, Served, Want};
@@ -231,6 +235,12 @@ impl Controller {
     #[must_use]
     pub fn latest(&self) -> Option<Arc<Translation>> {
         self.latest.get()
+    }
+
+    /// Whom to ask what is to be said of an Ingress before it is stored.
+    #[must_use]
+    pub fn reviewer(&self) -> Reviewer {
+        Reviewer::new(self.inbox.clone())
     }
 
     /// Waits for the first publish; `false` when it does not come in time.

@@ -11,4 +11,5 @@ pub mod machine;
 pub mod run;
 pub mod settings;
 pub mod signals;
+mod webhook;
 mod wiring;

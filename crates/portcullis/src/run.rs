@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use controller::{Change, Controller, ControllerSettings, Source};
+use controller::{Change, Clients, Controller, ControllerSettings, Source};
 use model::{Diagnostic, ListenerId, ListenerProtocol, Report};
 use proxy::{Phase, Proxy, TicketKey};
 use telemetry::Telemetry;
@@ -31,7 +31,7 @@ use crate::control::Control;
 use crate::machine;
 use crate::settings::{Settings, SettingsError};
 use crate::signals::{Signals, Wish};
-use crate::wiring;
+use crate::{webhook, wiring};
 
 /// Why the gateway did not start.
 #[derive(Debug)]
@@ -260,21 +260,16 @@ fn start_controller(
     shared: &Arc<Shared>,
     control: &Control,
 ) -> Result<Controller, StartError> {
-    let source = if wiring::is_cluster(settings) {
-        let connecting = wiring::api_server(settings);
-        let clients = control.handle().block_on(connecting.connect());
-        let mut cluster = wiring::cluster(settings, clients.map_err(StartError::Cluster)?);
-        if let Some(report) = &mut cluster.report {
-            let shared = Arc::clone(shared);
-            report.ticket_keys = wiring::ticket_keys(settings, move |keys| {
-                let keys: Vec<TicketKey> = keys.iter().map(TicketKey::new).collect();
-                shared.proxy.replace_ticket_keys(&keys);
-            });
-        }
-        Source::Cluster(cluster)
-    } else {
-        Source::Manifests(settings.manifests.iter().map(PathBuf::from).collect())
-    };
+    let (mut source, clients) = source(settings, control)?;
+    if let Source::Cluster(cluster) = &mut source
+        && let Some(report) = &mut cluster.report
+    {
+        let shared = Arc::clone(shared);
+        report.ticket_keys = wiring::ticket_keys(settings, move |keys| {
+            let keys: Vec<TicketKey> = keys.iter().map(TicketKey::new).collect();
+            shared.proxy.replace_ticket_keys(&keys);
+        });
+    }
     let controller = ControllerSettings {
         source,
         last_good: wiring::last_good(settings),
@@ -288,8 +283,28 @@ fn start_controller(
     let reporter = Arc::clone(shared);
     let tell = move |report: &Report| reporter.tell(report);
     let telemetry = Arc::clone(&shared.telemetry);
-    controller::start(controller, telemetry, Box::new(publish), Box::new(tell))
-        .map_err(StartError::Controller)
+    let controller = controller::start(controller, telemetry, Box::new(publish), Box::new(tell))
+        .map_err(StartError::Controller)?;
+    webhook::start::start(settings, &controller, clients.as_ref(), &shared.telemetry, control);
+    Ok(controller)
+}
+
+/// Where objects are read; with it how to reach the API server, where that is it.
+pub(crate) fn source(
+    settings: &Settings,
+    control: &Control,
+) -> Result<(Source, Option<Clients>), StartError> {
+    if !wiring::is_cluster(settings) {
+        if settings.manifests.is_empty() {
+            return Err(StartError::NoSource);
+        }
+        let paths = settings.manifests.iter().map(PathBuf::from);
+        return Ok((Source::Manifests(paths.collect()), None));
+    }
+    let connecting = wiring::api_server(settings);
+    let clients = control.handle().block_on(connecting.connect());
+    let clients = clients.map_err(StartError::Cluster)?;
+    Ok((Source::Cluster(wiring::cluster(settings, clients.clone())), Some(clients)))
 }
 
 impl Shared {

@@ -33,6 +33,8 @@ pub enum Group {
     Objects,
     /// What is read from an API server, and told to it.
     Cluster,
+    /// Reviews of Ingresses before they are stored.
+    Webhook,
     /// Where traffic comes in.
     Listeners,
     /// The life of the process.
@@ -53,6 +55,7 @@ impl Group {
         match self {
             Self::Objects => "Objects",
             Self::Cluster => "In a cluster",
+            Self::Webhook => "Admission webhook",
             Self::Listeners => "Listeners",
             Self::Process => "Process",
             Self::Logs => "Logs",
@@ -293,6 +296,24 @@ settings! {
         /// `auto` is what the environment variable `NODE_ZONE` says.
         zone: one Auto<String> = "zone" "NAME" ["auto"];
     }
+    Webhook {
+        /// Review Ingresses for the API server here, over TLS, before they are stored; `off` for
+        /// not doing so.
+        webhook: one OrOff<SocketAddr> = "webhook" "ADDRESS" ["off"];
+        /// The certificate that the webhook shows, in PEM; read again as the file changes.
+        /// Without it, one of our own is made, kept in a Secret and renewed.
+        webhook_certificate: one OrOff<String> = "webhook-certificate" "FILE" ["off"];
+        /// The key of that certificate.
+        webhook_key: one OrOff<String> = "webhook-key" "FILE" ["off"];
+        /// Where a certificate of our own is kept.
+        /// `auto` is `portcullis-webhook` in the namespace of this pod.
+        webhook_secret: one Auto<NamespacedName> = "webhook-secret" "NAMESPACE/NAME" ["auto"];
+        /// The Service by which the API server calls, and so the name in a certificate of our own.
+        /// `auto` is `portcullis-webhook` in the namespace of this pod.
+        webhook_service: one Auto<NamespacedName> = "webhook-service" "NAMESPACE/NAME" ["auto"];
+        /// The `ValidatingWebhookConfiguration` that is made to trust a certificate of our own.
+        webhook_configuration: one OrOff<String> = "webhook-configuration" "NAME" ["portcullis"];
+    }
     Listeners {
         /// Listen for cleartext HTTP/1 and HTTP/2 here; `off` for none.
         http: many OrOff<SocketAddr> = "http" "ADDRESS" ["127.0.0.1:8080"];
@@ -437,6 +458,10 @@ impl Settings {
         if self.namespace_selector != OrOff::Off && !self.watch_namespace.is_empty() {
             let why = "--namespace-selector: picks namespaces, and --watch-namespace names them: \
                        choose one";
+            errors.push(SettingsError::new(why));
+        }
+        if self.webhook_certificate.at().is_some() != self.webhook_key.at().is_some() {
+            let why = "--webhook-certificate and --webhook-key: the one needs the other";
             errors.push(SettingsError::new(why));
         }
         if self.request_fields_max.get() > 256 {

@@ -96,7 +96,10 @@ pub(crate) fn translation(settings: &Settings) -> translate::Settings {
             EndpointAddresses::Routable => translate::EndpointAddresses::Routable,
             EndpointAddresses::Any => translate::EndpointAddresses::Any,
         }),
-        other_listeners: Settings::addresses(&settings.admin),
+        other_listeners: Settings::addresses(&settings.admin)
+            .into_iter()
+            .chain(settings.webhook.at())
+            .collect(),
         local_addresses: controller::local_addresses(),
         host_ownership: match settings.host_ownership {
             HostOwnership::Off => translate::HostOwnership::Off,

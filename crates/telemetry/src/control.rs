@@ -14,7 +14,7 @@ use crate::metrics::{
     CERTIFICATE_EXPIRY, CONFIG_BUILD_DURATION, CONFIG_BUILDS, CONFIG_LAST_GOOD,
     CONFIG_LAST_SUCCESS, CONFIG_LAST_SUCCESSFUL, CONFIG_STALE_FILES, DIAGNOSTICS, EVENTS,
     GENERATION, LEADER, REASONS_MAX, SNAPSHOTS_LIVE, STATUS_WRITES, WATCH_FAILURES, WATCH_LISTS,
-    WATCH_STALE_SINCE,
+    WATCH_STALE_SINCE, WEBHOOK_REVIEWS,
 };
 use crate::route::OTHER;
 use crate::worker::WorkerShard;
@@ -84,6 +84,7 @@ struct State {
     is_leader: bool,
     status_writes: BTreeMap<&'static str, u64>,
     events: BTreeMap<&'static str, u64>,
+    webhook_reviews: BTreeMap<&'static str, u64>,
 }
 
 impl Control {
@@ -138,7 +139,11 @@ impl Control {
         }
         page.family(&LEADER);
         page.sample(&LEADER, &[], u8::from(state.is_leader));
-        for (family, counts) in [(&STATUS_WRITES, &state.status_writes), (&EVENTS, &state.events)] {
+        for (family, counts) in [
+            (&STATUS_WRITES, &state.status_writes),
+            (&EVENTS, &state.events),
+            (&WEBHOOK_REVIEWS, &state.webhook_reviews),
+        ] {
             page.family(family);
             for (result, count) in counts {
                 page.sample(family, &[result], count);
@@ -213,6 +218,11 @@ impl Telemetry {
     /// An Event was told with this result, one of a few words.
     pub fn event_told(&self, result: &'static str) {
         *self.control.state().events.entry(result).or_default() += 1;
+    }
+
+    /// The webhook was asked, with this result, one of a few words.
+    pub fn webhook_reviewed(&self, result: &'static str) {
+        *self.control.state().webhook_reviews.entry(result).or_default() += 1;
     }
 
     /// Replaces the numbers of diagnostics: a (code, severity) for each one there is.

@@ -170,6 +170,9 @@ families! {
     EVENTS "portcullis_events_total" Counter ["result"]
         "Events told to the API server; those that it knew from another leader are known.";
 
+    WEBHOOK_REVIEWS "portcullis_webhook_reviews_total" Counter ["result"]
+        "Ingresses reviewed before they were stored: allowed, warned, denied, failed.";
+
     // Process
     PROCESS_CPU "process_cpu_seconds_total" Counter []
         "CPU time of this process, user and system.";

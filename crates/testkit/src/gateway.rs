@@ -38,12 +38,20 @@ pub struct GatewayOptions {
     beside_taken: bool,
     source: Source,
     unready: bool,
+    command: Option<&'static str>,
 }
 
 impl GatewayOptions {
     /// Nothing but the defaults.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Starts another command that serves than `run`.
+    #[must_use]
+    pub fn command_name(mut self, name: &'static str) -> Self {
+        self.command = Some(name);
+        self
     }
 
     /// Adds a manifest file.
@@ -146,7 +154,7 @@ impl GatewayOptions {
         }
         let [http, https, admin] = [free_address(), free_address(), free_address()];
         let mut command = self.command();
-        command.arg("run");
+        command.arg(self.command.unwrap_or("run"));
         match &self.source {
             Source::Manifests => command.arg("--manifests").arg(directory.path()),
             Source::Kubeconfig(kubeconfig) => command.arg("--kubeconfig").arg(kubeconfig),

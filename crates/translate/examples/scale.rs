@@ -9,8 +9,8 @@ use std::time::Duration;
 use k8s_openapi::api::networking::v1::Ingress;
 use serde_json::{Value, json};
 use translate::{
-    Memo, Object, ObjectEvent, ObjectStore, Proposal, Settings, endpoints_only, manifests, review,
-    translate,
+    Memo, Object, ObjectEvent, ObjectStore, Proposal, References, Settings, endpoints_only,
+    manifests, review, translate,
 };
 
 /// Processor time of this thread so far, where the system tells.
@@ -56,7 +56,7 @@ fn main() {
     for round in ["first", "again"] {
         let begin = Stopwatch::start();
         let proposal = Proposal::read(proposal.as_bytes(), None).expect("it is an Ingress");
-        let verdict = review(&store, &settings, &memo, &proposal);
+        let verdict = review(&store, &settings, &memo, &References::default(), &proposal);
         println!("review {round}: {:?}, {} warnings", begin.elapsed(), verdict.warnings.len());
     }
     store.apply(ObjectEvent::Applied(changed(&store_ingress(1))));

@@ -13,11 +13,11 @@ use model::{Code, Diagnostic, Hostname, Locality, Model, ObjectRef, Severity};
 
 use crate::as_read::AsRead;
 use crate::class::Classes;
-use crate::ingress::{self, Fragment};
-use crate::lookup::Lookup;
+use crate::ingress::{self, Fragment, secret_not_found};
+use crate::lookup::{Lookup, References};
 use crate::memo::Memo;
 use crate::merge;
-use crate::objects::{Object, ObjectStore};
+use crate::objects::{Object, ObjectKind, ObjectStore};
 use crate::order::Age;
 use crate::ownership;
 use crate::scope::{Reports, Scope};
@@ -54,13 +54,15 @@ impl Proposal {
     }
 }
 
-/// Looks at a proposal as if it were stored. `memo` is that of the last translation of these
-/// objects; without it other Ingresses are not seen.
+/// Looks at a proposal as if it were stored. `memo` and `references` are those of the last
+/// translation of these objects: without the one, other Ingresses are not seen, and a Secret that
+/// is not among the others may be there and not have been read.
 #[must_use]
 pub fn review(
     objects: &ObjectStore,
     settings: &Settings,
     memo: &Memo,
+    references: &References,
     proposal: &Proposal,
 ) -> Verdict {
     // Who removes the last finalizer must not be held up.
@@ -70,7 +72,16 @@ pub fn review(
     let lookup = Lookup::new(objects);
     let classes = Classes::new(objects, settings, &lookup, &Reports::default());
     let reader = Reader { objects, settings, lookup: &lookup, classes: &classes };
-    let Some((fragment, own)) = reader.read(&proposal.object) else { return Verdict::default() };
+    let Some((fragment, mut own)) = reader.read(&proposal.object) else {
+        return Verdict::default();
+    };
+    let unread: Vec<String> = fragment
+        .references
+        .iter()
+        .filter(|key| key.kind == ObjectKind::Secret && !references.contains(key))
+        .map(|key| secret_not_found(&key.namespace, &key.name))
+        .collect();
+    own.retain(|d| d.code != Code::SecretNotFound || !unread.contains(&d.message));
     let (known, taken) = match proposal.before.as_ref().and_then(|before| reader.read(before)) {
         Some((before, own)) => (own, reader.beside(&before, memo)),
         None => (Vec::new(), Vec::new()),

@@ -7,8 +7,8 @@ use k8s_openapi::api::networking::v1::Ingress;
 use model::{Code, Locality, Severity};
 use serde_json::{Value, json};
 use translate::{
-    HostOwnership, Memo, Object, ObjectEvent, ObjectStore, Proposal, Settings, Verdict, manifests,
-    review, translate,
+    HostOwnership, Memo, Object, ObjectEvent, ObjectStore, Proposal, References, Settings, Verdict,
+    manifests, review, translate,
 };
 
 const CLASS: &str = "
@@ -32,6 +32,7 @@ struct World {
     objects: ObjectStore,
     settings: Settings,
     memo: Memo,
+    references: References,
 }
 
 impl World {
@@ -45,15 +46,15 @@ impl World {
         }
         let settings = Settings { host_ownership, ..Settings::cluster() };
         let mut memo = Memo::new();
-        let _ = translate(&objects, &settings, &mut memo);
-        Self { objects, settings, memo }
+        let references = translate(&objects, &settings, &mut memo).references;
+        Self { objects, settings, memo, references }
     }
 
     fn says(&self, ingress: &Value, before: Option<&Value>) -> Verdict {
         let text = |value: &Value| value.to_string().into_bytes();
         let proposal = Proposal::read(&text(ingress), before.map(text).as_deref())
             .expect("the test writes an Ingress");
-        review(&self.objects, &self.settings, &self.memo, &proposal)
+        review(&self.objects, &self.settings, &self.memo, &self.references, &proposal)
     }
 }
 
@@ -122,8 +123,13 @@ fn what_depends_on_other_objects_is_a_warning() {
     let proposed = with(ingress("shop/a", 1, "shop.test", "/a"), service, json!("later"));
     let proposed =
         with(proposed, "/spec/tls", json!([{"hosts": ["shop.test"], "secretName": "tls"}]));
+    // A Secret that nobody has named yet has not been read, and may be there.
     let verdict = world.says(&proposed, None);
     assert_eq!(codes(&verdict.denied), [""; 0]);
+    assert_eq!(codes(&verdict.warnings), ["service-not-found"]);
+    let tls = json!([{"hosts": ["other.test"], "secretName": "tls"}]);
+    let named = with(ingress("shop/other", 1, "other.test", "/"), "/spec/tls", tls);
+    let verdict = World::new(HostOwnership::Off, &[named]).says(&proposed, None);
     assert_eq!(codes(&verdict.warnings), ["service-not-found", "secret-not-found"]);
 }
 

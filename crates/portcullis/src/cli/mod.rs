@@ -16,6 +16,7 @@ mod routes;
 mod run;
 mod status;
 mod table;
+mod webhook;
 
 use std::ffi::OsString;
 use std::io::Write as _;
@@ -56,6 +57,7 @@ enum Command {
     Routes(routes::RoutesArguments),
     Explain(explain::ExplainArguments),
     Status(status::StatusArguments),
+    Webhook(webhook::WebhookArguments),
     Echo(echo::EchoArguments),
     /// Write a shell's completion script to standard output.
     #[command(hide = true)]
@@ -131,6 +133,7 @@ impl Command {
             Self::Routes(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),
+            Self::Webhook(arguments) => arguments.run(),
             Self::Echo(arguments) => arguments.run(),
             Self::Completions { shell } => {
                 let mut script = Vec::new();

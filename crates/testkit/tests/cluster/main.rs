@@ -17,4 +17,5 @@ mod rights;
 mod rolling;
 mod secrets;
 mod watching;
+mod webhook;
 mod world;

@@ -28,7 +28,7 @@ use crate::service::{self, UpstreamPlan, Wanted, WantedPort};
 use crate::settings::{Dialect, Settings};
 
 pub(crate) use place::canonical;
-pub(crate) use tls::{CertificateClaim, TlsEntry, certificate};
+pub(crate) use tls::{CertificateClaim, TlsEntry, certificate, secret_not_found};
 
 /// What one Ingress says.
 #[derive(Clone, Debug)]

@@ -185,6 +185,11 @@ impl Walk<'_> {
     }
 }
 
+/// What is said of a Secret that is not there.
+pub(crate) fn secret_not_found(namespace: &str, name: &str) -> String {
+    format!("Secret {namespace}/{name} does not exist")
+}
+
 /// The certificate of a Secret: as it is, or as it last was when it could be used.
 pub(crate) fn certificate(
     namespace: &Arc<str>,
@@ -197,7 +202,7 @@ pub(crate) fn certificate(
         scope.report(
             Code::SecretNotFound,
             Effect::DefaultCertificate,
-            format!("Secret {namespace}/{name} does not exist"),
+            secret_not_found(namespace, name),
         );
         return None;
     };
