@@ -16,6 +16,7 @@ mod reporting;
 mod rights;
 mod rolling;
 mod secrets;
+mod tenants;
 mod watching;
 mod webhook;
 mod world;
