@@ -174,8 +174,14 @@ impl Reader<'_> {
         fragments.sort_by(|a, b| a.age.cmp(&b.age));
         let reports = Reports::default();
         let mut fresh = Memo::new();
-        let fragments =
-            ownership::enforce(fragments, self.objects, self.settings, &mut fresh, &reports);
+        let fragments = ownership::enforce(
+            fragments,
+            self.objects,
+            self.settings,
+            &mut fresh,
+            &reports,
+            &mut Vec::new(),
+        );
         let is_owned = self.settings.host_ownership != HostOwnership::Off;
         let https = tls::HttpsHosts::new(&fragments, is_owned);
         merge::hosts(&fragments, &https, is_owned, &mut fresh, &reports);

@@ -56,7 +56,7 @@ pub use objects::{
     SERVICE_NAME_LABEL,
 };
 pub use ours::OurIngress;
-pub use ownership::ALLOWED_HOSTS_ANNOTATION;
+pub use ownership::{ALLOWED_HOSTS_ANNOTATION, RefusedClaim};
 pub use settings::{
     DEFAULT_CONTROLLER_NAME, Dialect, EndpointAddresses, EndpointOverride, ExternalNamePolicy,
     HostOwner, HostOwnership, HostPattern, NGINX_CONTROLLER_NAME, NamedService, Settings,
@@ -85,6 +85,8 @@ pub struct Translation {
     pub references: References,
     /// Every Ingress that is ours, by namespace and name, and how much of it is in the Model.
     pub ingresses: Arc<[OurIngress]>,
+    /// What Ingresses say of hosts that are not their namespaces', where hosts belong to any.
+    pub refused: Arc<[RefusedClaim]>,
     /// Where the endpoints of each upstream come from.
     sources: BTreeMap<UpstreamId, Arc<Endpoints>>,
 }
@@ -104,7 +106,9 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
     let lookup = Lookup::new(objects);
     memo.begin(settings);
     let mut references = References::default();
-    let fragments = fragments(objects, settings, &lookup, memo, &reports, &mut references);
+    let mut refused = Vec::new();
+    let fragments =
+        fragments(objects, settings, &lookup, memo, &reports, &mut references, &mut refused);
     let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
     model.listeners.sort_unstable();
     let is_owned = settings.host_ownership != HostOwnership::Off;
@@ -132,6 +136,7 @@ pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) ->
         report: Report::new(diagnostics),
         references,
         ingresses,
+        refused: refused.into(),
         sources,
     }
 }
@@ -180,6 +185,7 @@ fn fragments(
     memo: &mut Memo,
     reports: &Reports,
     references: &mut References,
+    refused: &mut Vec<RefusedClaim>,
 ) -> Vec<Arc<Fragment>> {
     let classes = Classes::new(objects, settings, lookup, reports);
     references.extend(lookup.take());
@@ -226,7 +232,7 @@ fn fragments(
         fragments.push(fragment);
     }
     fragments.sort_by(|a, b| a.age.cmp(&b.age));
-    fragments = ownership::enforce(fragments, objects, settings, memo, reports);
+    fragments = ownership::enforce(fragments, objects, settings, memo, reports, refused);
     // Younger than any Ingress, whatever their times.
     fragments.extend(default_backend::fragment(objects, settings, lookup, memo));
     fragments

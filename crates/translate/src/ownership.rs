@@ -38,6 +38,17 @@ pub(crate) enum Refusal {
     NotGiven,
 }
 
+/// Something that an Ingress says of a host that is not its namespace's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RefusedClaim {
+    /// The host that it names.
+    pub host: Hostname,
+    /// The Ingress and the field.
+    pub provenance: Provenance,
+    /// Why it is refused: a sentence that begins with the host.
+    pub message: String,
+}
+
 /// Takes out of each fragment what it says of hosts that are another's. Fragments come oldest
 /// first.
 pub(crate) fn enforce(
@@ -46,16 +57,22 @@ pub(crate) fn enforce(
     settings: &Settings,
     memo: &mut Memo,
     reports: &Reports,
+    refused: &mut Vec<RefusedClaim>,
 ) -> Vec<Arc<Fragment>> {
+    let mut told = |claim: RefusedClaim| refused.push(claim);
     match settings.host_ownership {
         HostOwnership::Off => fragments,
         HostOwnership::FirstNamespace => {
             let mut owners = FirstNamespaces::new(settings);
-            each(fragments, memo, reports, |host, namespace, by| owners.claim(host, namespace, by))
+            each(fragments, memo, reports, &mut told, |host, namespace, by| {
+                owners.claim(host, namespace, by)
+            })
         }
         HostOwnership::AllowList => {
             let list = AllowList::new(objects, settings, reports);
-            each(fragments, memo, reports, |host, namespace, _| list.check(host, namespace))
+            each(fragments, memo, reports, &mut told, |host, namespace, _| {
+                list.check(host, namespace)
+            })
         }
     }
 }
@@ -64,6 +81,7 @@ fn each(
     fragments: Vec<Arc<Fragment>>,
     memo: &mut Memo,
     reports: &Reports,
+    told: &mut dyn FnMut(RefusedClaim),
     mut decide: impl FnMut(&Hostname, &Arc<str>, &Provenance) -> Result<(), Refusal>,
 ) -> Vec<Arc<Fragment>> {
     let mut enforce = |fragment: Arc<Fragment>| {
@@ -74,7 +92,7 @@ fn each(
         for mention in mentions(&fragment) {
             let namespace = &fragment.object.namespace;
             if let Err(why) = decide(mention.host, namespace, &mention.provenance) {
-                report(&fragment, &mention, &why, reports);
+                told(report(&fragment, &mention, &why, reports));
                 if !refused.contains(mention.host) {
                     refused.push(mention.host.clone());
                 }
@@ -148,7 +166,12 @@ fn reduce(fragment: &Fragment, refused: &[Hostname]) -> Fragment {
     reduced
 }
 
-fn report(fragment: &Fragment, mention: &Mention<'_>, why: &Refusal, reports: &Reports) {
+fn report(
+    fragment: &Fragment,
+    mention: &Mention<'_>,
+    why: &Refusal,
+    reports: &Reports,
+) -> RefusedClaim {
     let field = &*mention.provenance.field.0;
     let effect = match mention.what {
         What::Rules | What::Default => Effect::RouteDropped,
@@ -169,7 +192,9 @@ fn report(fragment: &Fragment, mention: &Mention<'_>, why: &Refusal, reports: &R
     };
     let message = format!("{} {why}", Shown(mention.host));
     let scope = Scope::root(&fragment.object, reports);
-    scope.at(&place).report_with(Code::HostNotOwned, effect, message, None, related);
+    let scope = scope.at(&place);
+    scope.report_with(Code::HostNotOwned, effect, &*message, None, related);
+    RefusedClaim { host: mention.host.clone(), provenance: scope.provenance(), message }
 }
 
 impl fmt::Display for Refusal {

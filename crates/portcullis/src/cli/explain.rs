@@ -18,7 +18,7 @@ use super::flags::ReadFlags;
 use super::paint::{Paint, Tone};
 use super::reading::Reading;
 use super::{FOUND, Failure, OutputFormat, complain, print, to_json};
-use account::Surroundings;
+use account::{RefusedAccount, Surroundings};
 use question::Question;
 
 /// Say what would become of a request, which rules were considered, and why each lost.
@@ -91,6 +91,14 @@ impl ExplainArguments {
         for route in account.hosts.iter_mut().flat_map(|host| &mut host.routes) {
             let Provenance { object, field } = &route.provenance;
             route.place = reading.place(object, field).map(|place| place.to_string());
+        }
+        for claim in translation.refused.iter().filter(|claim| claim.host.covers(&question.host)) {
+            let Provenance { object, field } = &claim.provenance;
+            account.refused.push(RefusedAccount {
+                provenance: claim.provenance.clone(),
+                place: reading.place(object, field).map(|place| place.to_string()),
+                why: claim.message.clone(),
+            });
         }
         let shown = match self.format {
             OutputFormat::Text => text::text(&account, Paint::stdout()),

@@ -34,6 +34,9 @@ pub(crate) struct Account {
     pub(crate) certificate: Option<CertificateAccount>,
     /// The host blocks that were considered, in order.
     pub(crate) hosts: Vec<HostAccount>,
+    /// What Ingresses of other namespaces say of the host, and may not.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) refused: Vec<RefusedAccount>,
     /// The steps of the decision.
     pub(crate) steps: Vec<StepAccount>,
     pub(crate) outcome: Outcome,
@@ -47,6 +50,15 @@ pub(crate) struct CertificateAccount {
     /// Seconds since the epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) not_after: Option<i64>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct RefusedAccount {
+    pub(crate) provenance: Provenance,
+    /// `file:line:column`, where a file was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) place: Option<String>,
+    pub(crate) why: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -144,6 +156,7 @@ pub(crate) fn account(
         listener_note: None,
         certificate: None,
         hosts: Vec::new(),
+        refused: Vec::new(),
         steps: Vec::new(),
         outcome: Outcome::NoListener,
     };

@@ -15,6 +15,14 @@ pub(crate) fn text(account: &Account, paint: Paint) -> String {
     out.push('\n');
     connection(&mut out, account, paint);
     candidates(&mut out, account, paint);
+    if !account.refused.is_empty() {
+        let _ = writeln!(out, "\n{}", paint.tone(Tone::Strong, "refused claims to the host"));
+        for claim in &account.refused {
+            let place = claim.place.as_ref().map(|place| format!(" ({place})")).unwrap_or_default();
+            let told = format!("{}: {}{place}", claim.provenance, claim.why);
+            let _ = writeln!(out, "  {}", plain(&told));
+        }
+    }
     if !account.steps.is_empty() {
         let _ = writeln!(out, "\n{}", paint.tone(Tone::Strong, "steps"));
         for step in &account.steps {
