@@ -1,6 +1,7 @@
 //! The admission webhook, asked by the API server itself.
 
 use std::net::SocketAddr;
+use std::path::Path;
 
 use serde_json::{Value, json};
 use testkit::gateway::free_address;
@@ -10,7 +11,7 @@ use testkit::{ControlPlane, Gateway, GatewayOptions, wait_until};
 struct World {
     plane: &'static ControlPlane,
     namespace: String,
-    gateway: Gateway,
+    gateway: Option<Gateway>,
 }
 
 /// A Service that leads to this machine: what a cluster's network does elsewhere.
@@ -44,6 +45,9 @@ fn configuration(namespace: &str, address: SocketAddr) -> Value {
     })
 }
 
+const CONFIGURATIONS: &str =
+    "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
+
 impl World {
     fn start() -> Self {
         Self::of("run")
@@ -51,13 +55,19 @@ impl World {
 
     /// A world whose webhook is this command's.
     fn of(command: &'static str) -> Self {
+        let (mut world, address) = Self::without_gateway();
+        world.gateway = Some(world.gateway(command, world.plane.kubeconfig(), address));
+        world.wait_trusted();
+        world
+    }
+
+    /// Everything but the gateway, and where that is expected.
+    fn without_gateway() -> (Self, SocketAddr) {
         let plane = ControlPlane::shared();
         let namespace = plane.namespace("webhook");
         let address = free_address();
         plane.create(&format!("/api/v1/namespaces/{namespace}/services"), &service(address));
-        let configurations =
-            "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations";
-        plane.create(configurations, &configuration(&namespace, address));
+        plane.create(CONFIGURATIONS, &configuration(&namespace, address));
         plane.create(
             "/apis/networking.k8s.io/v1/ingressclasses",
             &json!({
@@ -66,27 +76,38 @@ impl World {
                 "spec": {"controller": format!("test.portcullis.io/{namespace}")},
             }),
         );
-        let gateway = GatewayOptions::new()
+        (Self { plane, namespace, gateway: None }, address)
+    }
+
+    fn gateway(&self, command: &'static str, kubeconfig: &Path, address: SocketAddr) -> Gateway {
+        let namespace = &self.namespace;
+        GatewayOptions::new()
             .command_name(command)
-            .cluster(plane.kubeconfig())
+            .cluster(kubeconfig)
             .flags(&format!(
                 "--watch-namespace {namespace} --controller-name test.portcullis.io/{namespace} \
                  --webhook {address} --webhook-service {namespace}/webhook \
                  --webhook-secret {namespace}/webhook --webhook-configuration {namespace}"
             ))
-            .start();
-        let world = Self { plane, namespace, gateway };
+            .start()
+    }
+
+    fn running(&self) -> &Gateway {
+        self.gateway.as_ref().expect("it was started")
+    }
+
+    /// Waits until the API server calls the webhook.
+    fn wait_trusted(&self) {
         wait_until("the API server trusts the webhook", || {
-            let path = format!("{configurations}/{}", world.namespace);
-            let found = world.plane.look(&path).expect("the configuration is there");
+            let found = self.plane.look(&format!("{CONFIGURATIONS}/{}", self.namespace));
+            let found = found.expect("the configuration is there");
             found["webhooks"][0]["clientConfig"]["caBundle"].is_string()
         });
         // The API server hears of it by a watch of its own.
         wait_until("the API server calls the webhook", || {
-            let probe = world.ingress("probe", "probe.test", "/");
-            world.post(&probe, "?dryRun=All").0 == 201
+            let probe = self.ingress("probe", "probe.test", "/");
+            self.post(&probe, "?dryRun=All").0 == 201
         });
-        world
     }
 
     fn ingress(&self, name: &str, host: &str, path: &str) -> Value {
@@ -140,9 +161,57 @@ fn a_process_of_its_own_reviews_and_serves_nothing() {
     let mut wrong = world.ingress("wrong", "shop.test", "/x(");
     wrong["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
     assert_eq!(world.post(&wrong, "").0, 422);
-    assert!(std::net::TcpStream::connect(world.gateway.http()).is_err());
+    assert!(std::net::TcpStream::connect(world.running().http()).is_err());
     let reviews = "portcullis_webhook_reviews_total";
-    assert!(world.gateway.metric(reviews, &["result=\"denied\""]) >= 1.0);
+    assert!(world.running().metric(reviews, &["result=\"denied\""]) >= 1.0);
+}
+
+/// The rights of the guide, and those to read what is reviewed.
+fn give_rights(world: &World, account: &str) {
+    let namespace = &world.namespace;
+    let plane = world.plane;
+    let kubectl = |arguments: &[&str]| drop(plane.kubectl(arguments));
+    let reads = "--resource=ingresses.networking.k8s.io,services,\
+                 endpointslices.discovery.k8s.io,configmaps,secrets";
+    for (name, verbs, resource, only) in [
+        ("read", "--verb=list,watch", reads, None),
+        ("make", "--verb=create", "--resource=secrets", None),
+        ("keep", "--verb=get,update", "--resource=secrets", Some("--resource-name=webhook")),
+    ] {
+        let mut role = vec!["create", "role", name, verbs, resource, "-n", namespace];
+        role.extend(only);
+        kubectl(&role);
+        let (role, who) =
+            (format!("--role={name}"), format!("--serviceaccount={namespace}:{account}"));
+        kubectl(&["create", "rolebinding", name, &role, &who, "-n", namespace]);
+    }
+    let configurations = "--resource=validatingwebhookconfigurations.admissionregistration.k8s.io";
+    let only = format!("--resource-name={namespace}");
+    kubectl(&["create", "clusterrole", namespace, "--verb=get,update", configurations, &only]);
+    let classes = format!("{namespace}-classes");
+    kubectl(&[
+        "create",
+        "clusterrole",
+        &classes,
+        "--verb=list,watch",
+        "--resource=ingressclasses.networking.k8s.io",
+    ]);
+    for role in [namespace, &classes] {
+        let (of, who) =
+            (format!("--clusterrole={role}"), format!("--serviceaccount={namespace}:{account}"));
+        kubectl(&["create", "clusterrolebinding", role, &of, &who]);
+    }
+}
+
+#[test]
+fn the_rights_of_the_guide_are_enough_to_keep_the_certificate() {
+    let (world, address) = World::without_gateway();
+    let account = world.plane.service_account(&world.namespace, "reviewer");
+    give_rights(&world, "reviewer");
+    let kubeconfig = world.plane.kubeconfig_with(&account, world.plane.address());
+    let gateway = world.gateway("webhook", &kubeconfig, address);
+    world.wait_trusted();
+    assert!(!gateway.log().contains("cannot be kept"), "{}", gateway.log());
 }
 
 #[test]
@@ -153,16 +222,7 @@ fn the_webhook_keeps_its_certificate_in_a_secret_that_replicas_share() {
     for key in ["ca.crt", "ca.key", "tls.crt", "tls.key"] {
         assert!(kept["data"][key].is_string(), "{key}");
     }
-    let namespace = &world.namespace;
-    let other = GatewayOptions::new()
-        .cluster(world.plane.kubeconfig())
-        .flags(&format!(
-            "--watch-namespace {namespace} --controller-name test.portcullis.io/{namespace} \
-             --webhook {} --webhook-service {namespace}/webhook \
-             --webhook-secret {namespace}/webhook --webhook-configuration {namespace}",
-            free_address()
-        ))
-        .start();
+    let other = world.gateway("run", world.plane.kubeconfig(), free_address());
     other.wait_for_log("webhook certificate");
     assert_eq!(world.plane.look(&path).expect("the Secret is there")["data"], kept["data"]);
 }
