@@ -4,5 +4,6 @@
 mod accepted;
 mod cases;
 mod chart;
+mod rights;
 mod safety;
 mod same;

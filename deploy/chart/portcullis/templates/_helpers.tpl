@@ -46,6 +46,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}{{ $number }}{{- end -}}
 {{- end }}
 
+{{- /* Whether the addresses of nodes are what the status of Ingresses tells. */ -}}
+{{- define "portcullis.asksNodes" -}}
+{{- if .Values.publish.addresses -}}false
+{{- else if .Values.service.enabled -}}{{ eq .Values.service.type "NodePort" }}
+{{- else -}}{{ .Values.hostNetwork }}{{- end -}}
+{{- end }}
+
 {{- define "portcullis.lease" -}}
 {{ include "portcullis.name" . }}-leader
 {{- end }}
