@@ -60,6 +60,18 @@ fn all_of_it_is_taken_by_the_api_server_without_a_warning() {
 }
 
 #[test]
+fn the_example_of_the_guide_is_taken_under_the_restricted_profile() {
+    let plane = ControlPlane::start();
+    for rule in ["enforce", "warn"] {
+        let label = format!("pod-security.kubernetes.io/{rule}=restricted");
+        plane.kubectl(&["label", "namespace", "default", &label]);
+    }
+    let file = testkit::cluster::render::deploy("examples/echo.yaml");
+    let file = file.to_str().unwrap();
+    plane.kubectl(&["apply", "--dry-run=server", "--warnings-as-errors", "-f", file]);
+}
+
+#[test]
 fn the_flat_manifest_can_be_applied_twice_and_deleted() {
     let plane = testkit::ControlPlaneOptions::new().controllers().start();
     let file = testkit::cluster::render::deploy("portcullis.yaml");
