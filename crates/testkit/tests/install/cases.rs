@@ -11,7 +11,7 @@ pub(crate) const FOLDERS: &[&str] =
 
 /// The components that can be added to the first of them.
 pub(crate) const COMPONENTS: &[&str] =
-    &["autoscaling", "service-monitor", "all-secrets", "default-class"];
+    &["autoscaling", "service-monitor", "all-secrets", "default-class", "webhook"];
 
 /// Values of the chart, each with a name and the name of its release.
 pub(crate) const VALUES: &[(&str, &str, &str)] = &[
@@ -49,6 +49,12 @@ pub(crate) const VALUES: &[(&str, &str, &str)] = &[
         "rbac: { create: false }\nserviceAccount: { create: false, name: given }\n",
     ),
     ("many settings", "portcullis", SETTINGS),
+    ("the webhook", "portcullis", "webhook: { enabled: true, apiServers: [192.0.2.1/32] }\n"),
+    (
+        "the webhook of another release",
+        "edge",
+        "webhook: { enabled: true, failurePolicy: Fail, apiServers: [192.0.2.0/24] }\n",
+    ),
     ("everything about pods", "portcullis", PODS),
 ];
 

@@ -89,6 +89,11 @@ fn values_that_contradict_each_other_are_refused_with_the_reason() {
         ),
         ("hostNetwork: true\n", "hostNetwork needs kind: DaemonSet"),
         ("secrets: { read: all-tls }\n", "secrets.clusterWide: true"),
+        ("webhook: { enabled: true }\n", "webhook.apiServers"),
+        (
+            "watch: { namespaces: [a] }\nwebhook: { enabled: true }\n",
+            "webhook.enabled needs rights in the cluster",
+        ),
         (
             "watch: { namespaces: [a] }\nsecrets: { clusterWide: true }\n",
             "rights outside of watch.namespaces",

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use testkit::cluster::render::{deploy, kustomize};
 
-use crate::cases::{Case, folder, values};
+use crate::cases::{Case, folder, values, with_component};
 
 #[test]
 fn the_flat_manifest_is_what_kustomize_makes_of_the_default() {
@@ -28,6 +28,11 @@ fn the_chart_on_node_ports_is_the_folder_for_them() {
 #[test]
 fn the_chart_on_the_network_of_nodes_is_the_folder_for_it() {
     assert_same(&values("the nodes' network"), &folder("host-network"));
+}
+
+#[test]
+fn the_webhook_of_the_chart_is_the_component_for_it() {
+    assert_same(&values("the webhook"), &with_component("webhook"));
 }
 
 /// The same objects but for the namespace, which Helm makes by a flag, and the labels of releases.

@@ -147,6 +147,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if ne (include "portcullis.lease" .) "portcullis-leader" }}
 - --election-lease=$(POD_NAMESPACE)/{{ include "portcullis.lease" . }}
 {{- end }}
+{{- if .Values.webhook.enabled }}
+{{- range splitList "\n" (include "portcullis.addresses" (dict "families" .Values.ipFamilies "port" 9443) | trim) }}
+- --webhook={{ . }}
+{{- end }}
+{{- if ne (include "portcullis.name" .) "portcullis" }}
+- --webhook-configuration={{ include "portcullis.name" . }}
+- --webhook-secret=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-webhook
+- --webhook-service=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-webhook
+{{- end }}
+{{- end }}
 {{- if eq .Values.secrets.read "all-tls" }}
 - --secrets=all-tls
 {{- end }}

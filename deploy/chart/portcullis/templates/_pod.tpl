@@ -99,6 +99,10 @@ spec:
           hostPort: 9090
           hostIP: 127.0.0.1
           {{- end }}
+        {{- if .Values.webhook.enabled }}
+        - name: webhook
+          containerPort: 9443
+        {{- end }}
       livenessProbe:
         httpGet:
           path: /livez

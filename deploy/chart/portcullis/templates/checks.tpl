@@ -15,4 +15,13 @@
 {{- if and .Values.secrets.clusterWide .Values.watch.namespaces -}}
 {{- fail "secrets.clusterWide gives rights outside of watch.namespaces: leave one of them out" -}}
 {{- end -}}
+{{- if and .Values.webhook.enabled .Values.hostNetwork -}}
+{{- fail "webhook.enabled opens its port to everybody who reaches the node: not with hostNetwork" -}}
+{{- end -}}
+{{- if and .Values.webhook.enabled .Values.watch.namespaces -}}
+{{- fail "webhook.enabled needs rights in the cluster, which watch.namespaces does without" -}}
+{{- end -}}
+{{- if and .Values.webhook.enabled .Values.networkPolicy.enabled (not .Values.webhook.apiServers) -}}
+{{- fail "webhook.enabled needs webhook.apiServers: the networks from which API servers call, as pods see them" -}}
+{{- end -}}
 {{- end }}
