@@ -49,6 +49,9 @@ impl EventWriter {
                     Ok(telling) => {
                         let told = self.tell(&telling, &mut complaint).await;
                         ledger.ended(Instant::now(), &telling, told);
+                        if !ledger.has_failures() {
+                            complaint.mended();
+                        }
                         wait = Duration::ZERO;
                     }
                     Err(quiet) => wait = quiet,
@@ -76,7 +79,6 @@ impl EventWriter {
         let told = self.teller.tell(&telling.happening, telling.again);
         let (told, result) = match timeout(PATIENCE, told).await {
             Ok(Ok(told)) => {
-                complaint.mended();
                 let result = match told {
                     Told::Counted(1) => "created",
                     Told::Counted(_) => "repeated",

@@ -296,6 +296,13 @@ impl Ledger {
         }
     }
 
+    /// Whether something that is to be told could not be when it was tried last.
+    pub(crate) fn has_failures(&self) -> bool {
+        let standing = self.standing.values().filter(|standing| standing.ended.is_none());
+        standing.map(|standing| standing.attempts).any(|attempts| attempts.failures > 0)
+            || self.synced.values().any(|synced| !synced.is_told && synced.attempts.failures > 0)
+    }
+
     fn take_report(&mut self, now: Instant, served: &Translation, observed: &Observed) {
         let stood = self.standing.iter().filter(|(_, standing)| standing.ended.is_none());
         let mut gone: HashSet<Digest> = stood.map(|(digest, _)| *digest).collect();

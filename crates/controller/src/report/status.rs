@@ -127,6 +127,11 @@ impl Plan {
         None
     }
 
+    /// Whether some object could not be written when it was tried last.
+    pub(crate) fn has_failures(&self) -> bool {
+        self.attempts.values().any(|attempt| attempt.failures > 0)
+    }
+
     /// A write has ended; answers when the object may be written again.
     pub(crate) fn ended(&mut self, now: Instant, key: &IngressKey, outcome: Outcome) -> Instant {
         self.under_way.remove(key);
@@ -307,7 +312,9 @@ mod tests {
             |plan: &mut Plan, outcome| (plan.ended(now, &key("web"), outcome) - now).as_secs();
         let waits: Vec<u64> = (0..9).map(|_| wait(&mut plan, Outcome::Again)).collect();
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60]);
+        assert!(plan.has_failures());
         assert_eq!(wait(&mut plan, Outcome::Done), 1);
+        assert!(!plan.has_failures());
         assert_eq!(wait(&mut plan, Outcome::Again), 1);
     }
 

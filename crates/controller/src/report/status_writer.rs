@@ -91,12 +91,12 @@ impl StatusWriter {
                 Some(ended) = writes.join_next() => {
                     if let Ok(Ended { key, outcome, why }) = ended {
                         let now = Instant::now();
+                        let next = plan.ended(now, &key, outcome);
                         match why {
                             Some(why) => complaint.about(now, &why),
-                            None if outcome == Outcome::Done => complaint.mended(),
+                            None if !plan.has_failures() => complaint.mended(),
                             None => {}
                         }
-                        let next = plan.ended(now, &key, outcome);
                         look = Some(look.map_or(next, |at| at.min(next)));
                     }
                     false

@@ -275,7 +275,9 @@ fn a_failure_is_tried_again() {
         World::new(&[ours("web", 1, 1)], vec![diagnostic(Code::ServiceNotFound, "web", "a")]);
     let failed = world.tell_with(MOMENT, |_| Told::Failed);
     assert_eq!(reasons(&failed), ["Sync", "ServiceNotFound"]);
+    assert!(world.ledger.has_failures());
     let told = world.tell(Duration::from_secs(20));
+    assert!(!world.ledger.has_failures());
     assert_eq!(told.len(), 2);
     assert!(told.iter().all(|telling| telling.again.is_none()));
 }
