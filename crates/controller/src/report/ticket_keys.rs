@@ -173,14 +173,18 @@ impl TicketKeys {
         let now = Timestamp::now();
         let leads = self.leadership.borrow().holds(std::time::Instant::now());
         if !leads || keys.as_ref().is_some_and(|keys| !keys.is_due(now)) {
+            let is_filled = |secret: &Secret| secret.data.as_ref().is_some_and(|d| !d.is_empty());
             return match (keys, found) {
-                (None, Some(_)) => Err(format!("Secret {name} has no such keys; delete it")),
+                (None, Some(secret)) if is_filled(&secret) => {
+                    Err(format!("Secret {name} has no such keys; delete its data"))
+                }
+                // An installation makes it empty, for whoever leads to fill.
                 (keys, _) => Ok(keys),
             };
         }
         let is_foreign = found.as_ref().is_some_and(|secret| secret.type_.as_deref() != Some(TYPE));
         if is_foreign {
-            return Err(format!("Secret {name} is not of type {TYPE}; delete it"));
+            return Err(format!("Secret {name} is not of type {TYPE}; name another"));
         }
         let keys = match &keys {
             Some(keys) => keys.rotated(now),

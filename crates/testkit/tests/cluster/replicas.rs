@@ -388,7 +388,12 @@ fn reporter(world: &World<'_>) -> std::path::PathBuf {
           "resourceNames": ["portcullis-leader"], "verbs": ["get", "update"] },
         { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
           "verbs": ["create", "list", "patch", "delete"] },
+        // The keys of session tickets, in a Secret that an installation makes.
+        { "apiGroups": [""], "resources": ["secrets"],
+          "resourceNames": ["portcullis-ticket-keys"], "verbs": ["get", "update"] },
     ]);
+    let keys = json!({ "type": "portcullis.io/ticket-keys" });
+    world.put("Secret", "portcullis-ticket-keys", &keys);
     world.put("Role", "gateway", &json!({ "rules": rules }));
     let role = json!({
         "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "gateway" },

@@ -246,6 +246,7 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
         (&role, "ingresses/status", "ingresses/status", Status),
         (&role, "events", "events.events.k8s.io", Events),
         (OWN_ROLE, "leases", "leases.coordination.k8s.io", Leadership),
+        (OWN_ROLE, "secrets", r#"portcullis-ticket-keys\" is forbidden"#, Nothing),
         (&secrets, "secrets", "secrets \"web-tls\" is forbidden", Certificate),
         (&secrets, "configmaps", "configmaps \"front\" is forbidden", Nothing),
     ] {

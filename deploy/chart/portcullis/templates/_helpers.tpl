@@ -53,6 +53,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- else -}}{{ .Values.hostNetwork }}{{- end -}}
 {{- end }}
 
+{{- define "portcullis.ticketKeys" -}}
+{{ include "portcullis.name" . }}-ticket-keys
+{{- end }}
+
 {{- define "portcullis.lease" -}}
 {{ include "portcullis.name" . }}-leader
 {{- end }}
@@ -143,6 +147,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- if ne .Values.ingressClass.controller "portcullis.io/ingress-controller" }}
 - --controller-name={{ .Values.ingressClass.controller }}
+{{- end }}
+{{- if ne (include "portcullis.ticketKeys" .) "portcullis-ticket-keys" }}
+- --ticket-keys-secret=$(POD_NAMESPACE)/{{ include "portcullis.ticketKeys" . }}
 {{- end }}
 {{- if ne (include "portcullis.lease" .) "portcullis-leader" }}
 - --election-lease=$(POD_NAMESPACE)/{{ include "portcullis.lease" . }}
