@@ -15,6 +15,7 @@ use translate::{Memo, ObjectEvent, ObjectStore, Settings, Translation};
 
 use crate::cluster::{ClusterSettings, Inflow, Watches};
 use crate::compiler::Message;
+use crate::report::reason;
 use crate::source::directory::Directory;
 
 /// What was read, and where it stands.
@@ -66,6 +67,13 @@ impl Loaded {
 /// Why an API server could not be read.
 #[derive(Debug)]
 pub enum LoadError {
+    /// It cannot be asked anything.
+    Unreachable {
+        /// Where it should be.
+        address: String,
+        /// What came of a question.
+        why: String,
+    },
     /// It has not listed these in time.
     TooSlow(Vec<Arc<str>>),
     /// It refuses to list something.
@@ -75,6 +83,9 @@ pub enum LoadError {
 impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Unreachable { address, why } => {
+                write!(f, "the API server at {address} does not answer: {why}\n  help: is it up?")
+            }
             Self::TooSlow(missing) => {
                 let missing = missing.join(", ");
                 write!(f, "the API server has not listed in time: {missing}\n  help: is it up?")
@@ -110,6 +121,7 @@ pub fn load_cluster(
     runtime: Handle,
     patience: Duration,
 ) -> Result<LoadedCluster, LoadError> {
+    reach(&cluster, &runtime, patience)?;
     let (inbox, messages) = bounded(1);
     let inflow = Inflow::new(inbox);
     let telemetry = Telemetry::new(TelemetrySettings::new(1));
@@ -134,6 +146,18 @@ pub fn load_cluster(
         if watches.want(&translation.references) {
             return Ok(LoadedCluster { translation, diagnostics, objects: told });
         }
+    }
+}
+
+/// Asks a first question: watches would try for ever. What it refuses is for them to find out.
+fn reach(cluster: &ClusterSettings, runtime: &Handle, patience: Duration) -> Result<(), LoadError> {
+    let unreachable =
+        |why| LoadError::Unreachable { address: cluster.clients.address.clone(), why };
+    let question = cluster.clients.reading.apiserver_version();
+    match runtime.block_on(async { tokio::time::timeout(patience, question).await }) {
+        Ok(Ok(_) | Err(kube::Error::Api(_))) => Ok(()),
+        Ok(Err(error)) => Err(unreachable(reason(&error))),
+        Err(_) => Err(unreachable(format!("nothing came in {patience:?}"))),
     }
 }
 

@@ -43,6 +43,7 @@ use translate::Translation;
 
 pub use address::Address;
 pub use address_source::Published;
+pub(crate) use complaint::reason;
 pub(crate) use observed::Observed;
 pub use replica::{Replica, Replicas, replicas};
 pub use ticket_keys::{TICKET_KEY_LEN, TicketKeySettings};
@@ -189,10 +190,7 @@ async fn report(
     aside.spawn(async move {
         while let Some(happening) = events.recv().await {
             if let Err(error) = election_teller.tell(&happening, None).await {
-                tracing::debug!(
-                    why = complaint::reason(&error),
-                    "an Event of the election was not told"
-                );
+                tracing::debug!(why = reason(&error), "an Event of the election was not told");
             }
         }
     });
