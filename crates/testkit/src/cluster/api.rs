@@ -18,6 +18,7 @@ const KINDS: &[(&str, &str, &str, bool)] = &[
     ("Namespace", "/api/v1", "namespaces", false),
     ("Node", "/api/v1", "nodes", false),
     ("Pod", "/api/v1", "pods", true),
+    ("Pod", "/api/v1", "pods", true),
     ("Secret", "/api/v1", "secrets", true),
     ("Service", "/api/v1", "services", true),
     ("ServiceAccount", "/api/v1", "serviceaccounts", true),

@@ -11,6 +11,8 @@ mod conformance;
 mod control_plane;
 mod faults;
 mod load;
+mod operating;
+mod placement;
 mod replicas;
 mod reporting;
 mod rights;

@@ -6,7 +6,7 @@ use testkit::certs::Leaf;
 use testkit::client::raw::RawClient;
 use testkit::{Authority, Gateway, tls};
 
-use crate::world::{World, rule, wait_for, wait_until, who};
+use crate::world::{World, rule, to, wait_for, wait_until, who};
 
 /// The certificate that a client sees for a name.
 fn shown(gateway: &Gateway, name: &str) -> CertificateDer<'static> {
@@ -118,4 +118,18 @@ fn keys_are_in_no_log_and_on_no_page() {
     for line in lines.iter().chain([&coded.as_str()]) {
         assert!(!said.contains(line), "part of a key was told");
     }
+}
+
+#[test]
+fn every_tls_secret_is_read_where_that_is_asked_for_and_warned_of() {
+    let world = World::new("all-tls");
+    let _echo = world.backend("web");
+    let leaf = Authority::new().leaf(&["web.test"]);
+    world.secret("web-tls", &leaf);
+    let tls = [json!({ "hosts": ["web.test"], "secretName": "web-tls" })];
+    let spec = json!({ "ingressClassName": "portcullis", "tls": tls, "defaultBackend": to("web") });
+    world.put_ingress("web", &spec);
+    let gateway = world.options().flags("--secrets all-tls").start();
+    gateway.wait_for_log("every TLS Secret of the cluster is read");
+    assert_eq!(shown(&gateway, "web.test"), leaf.chain()[0]);
 }

@@ -123,7 +123,10 @@ impl<'p> World<'p> {
             }
             _ => "v1",
         };
-        let mut metadata = json!({ "name": name, "namespace": self.namespace });
+        let mut metadata = json!({ "name": name });
+        if kind != "Node" {
+            metadata["namespace"] = json!(self.namespace);
+        }
         merge(&mut metadata, meta);
         let mut object = json!({ "apiVersion": group, "kind": kind, "metadata": metadata });
         merge(&mut object, rest);
