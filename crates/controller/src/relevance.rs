@@ -28,7 +28,8 @@ pub(crate) fn of(key: &ObjectKey, references: &References) -> Relevance {
         | ObjectKind::Service
         | ObjectKind::Secret
         | ObjectKind::ConfigMap
-        | ObjectKind::Namespace => Relevance::Full,
+        | ObjectKind::Namespace
+        | ObjectKind::ClusterIngressParameters => Relevance::Full,
     }
 }
 

@@ -4,6 +4,7 @@
 //! default class is applied here, as admission would; and where no class of ours exists at all,
 //! every Ingress is served, so that a directory of manifests works as it is.
 
+mod object;
 mod parameters;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use crate::objects::ObjectStore;
 use crate::scope::{Reports, Scope};
 use crate::settings::{Dialect, NGINX_CONTROLLER_NAME, Settings};
 
+pub use object::ClusterIngressParameters;
 pub(crate) use parameters::{DefaultCertificate, Parameters};
 
 /// The annotation value that always means us.

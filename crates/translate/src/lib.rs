@@ -49,6 +49,7 @@ pub use annotation::{
     may_ignore,
 };
 pub use as_read::{AsRead, Unreadable};
+pub use class::ClusterIngressParameters;
 pub use lookup::References;
 pub use memo::Memo;
 pub use objects::{

@@ -11,6 +11,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 
 use crate::as_read::AsRead;
+use crate::class::ClusterIngressParameters;
 use crate::objects::{Change, ObjectKey, ObjectKind, ObjectStore, Stored, StoredSecret};
 
 /// Every key that a translation asked for. Slices stand under the name of their Service.
@@ -98,6 +99,15 @@ impl<'s> Lookup<'s> {
     ) -> Option<&'s AsRead<ConfigMap>> {
         self.ask(ObjectKind::ConfigMap, namespace, name);
         self.store.config_maps.get(&(namespace.clone(), name.clone())).map(|s| &*s.object)
+    }
+
+    pub(crate) fn class_parameters(
+        &self,
+        name: &Arc<str>,
+    ) -> Option<&'s AsRead<ClusterIngressParameters>> {
+        let namespace: Arc<str> = "".into();
+        self.ask(ObjectKind::ClusterIngressParameters, &namespace, name);
+        self.store.class_parameters.get(&(namespace, name.clone())).map(|s| &*s.object)
     }
 
     pub(crate) fn secret(&self, namespace: &Arc<str>, name: &Arc<str>) -> Option<&'s StoredSecret> {

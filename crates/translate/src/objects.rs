@@ -20,6 +20,7 @@ use serde::Serialize;
 use sha2::{Digest, Sha256};
 
 use crate::as_read::AsRead;
+use crate::class::ClusterIngressParameters;
 use crate::ownership::ALLOWED_HOSTS_ANNOTATION;
 use crate::secret;
 
@@ -38,6 +39,7 @@ pub enum ObjectKind {
     Secret,
     ConfigMap,
     Namespace,
+    ClusterIngressParameters,
 }
 
 impl ObjectKind {
@@ -53,13 +55,14 @@ impl ObjectKind {
             Self::Secret => "Secret",
             Self::ConfigMap => "ConfigMap",
             Self::Namespace => "Namespace",
+            Self::ClusterIngressParameters => "ClusterIngressParameters",
         }
     }
 
     /// Whether objects of this kind have a namespace.
     #[must_use]
     pub fn is_namespaced(self) -> bool {
-        !matches!(self, Self::IngressClass | Self::Namespace)
+        !matches!(self, Self::IngressClass | Self::Namespace | Self::ClusterIngressParameters)
     }
 }
 
@@ -115,6 +118,7 @@ pub enum Object {
     Secret(Arc<AsRead<Secret>>),
     ConfigMap(Arc<AsRead<ConfigMap>>),
     Namespace(Arc<AsRead<Namespace>>),
+    ClusterIngressParameters(Arc<AsRead<ClusterIngressParameters>>),
 }
 
 impl Object {
@@ -130,6 +134,7 @@ impl Object {
             Self::Secret(_) => ObjectKind::Secret,
             Self::ConfigMap(_) => ObjectKind::ConfigMap,
             Self::Namespace(_) => ObjectKind::Namespace,
+            Self::ClusterIngressParameters(_) => ObjectKind::ClusterIngressParameters,
         }
     }
 
@@ -145,6 +150,7 @@ impl Object {
             Self::Secret(object) => &object.metadata,
             Self::ConfigMap(object) => &object.metadata,
             Self::Namespace(object) => &object.metadata,
+            Self::ClusterIngressParameters(object) => &object.metadata,
         }
     }
 
@@ -181,6 +187,7 @@ impl Object {
             )),
             Self::Secret(o) => hash(&(&o.type_, &o.data)),
             Self::ConfigMap(o) => hash(&(&o.data, &o.binary_data)),
+            Self::ClusterIngressParameters(o) => hash(&(&o.spec, o.unreadable())),
             Self::Namespace(_) => {
                 let annotations = meta.annotations.as_ref();
                 hash(&(&meta.labels, annotations.and_then(|a| a.get(ALLOWED_HOSTS_ANNOTATION))))
@@ -288,6 +295,7 @@ pub struct ObjectStore {
     pub(crate) endpoints: Named<Stored<Endpoints>>,
     pub(crate) config_maps: Named<Stored<ConfigMap>>,
     pub(crate) namespaces: Named<Stored<Namespace>>,
+    pub(crate) class_parameters: Named<Stored<ClusterIngressParameters>>,
     pub(crate) secrets: Named<StoredSecret>,
     /// By namespace and Service, then by the slice's name.
     pub(crate) slices: Named<BTreeMap<Arc<str>, Stored<EndpointSlice>>>,
@@ -339,6 +347,9 @@ impl ObjectStore {
             ObjectKind::Endpoints => self.endpoints.get(&name).map(|s| s.content),
             ObjectKind::ConfigMap => self.config_maps.get(&name).map(|s| s.content),
             ObjectKind::Namespace => self.namespaces.get(&name).map(|s| s.content),
+            ObjectKind::ClusterIngressParameters => {
+                self.class_parameters.get(&name).map(|s| s.content)
+            }
             ObjectKind::Secret => self.secrets.get(&name).map(StoredSecret::identity),
             ObjectKind::EndpointSlice => self.slice_owners.get(&name).map(|(_, content)| *content),
         }
@@ -371,6 +382,9 @@ impl ObjectStore {
             }
             Object::ConfigMap(object) => {
                 drop(self.config_maps.insert(name, Stored { object, content }));
+            }
+            Object::ClusterIngressParameters(object) => {
+                drop(self.class_parameters.insert(name, Stored { object, content }));
             }
             Object::Namespace(object) => {
                 drop(self.namespaces.insert(name, Stored { object, content }));
@@ -444,6 +458,7 @@ impl ObjectStore {
             ObjectKind::Endpoints => self.endpoints.remove(&name).is_some(),
             ObjectKind::ConfigMap => self.config_maps.remove(&name).is_some(),
             ObjectKind::Namespace => self.namespaces.remove(&name).is_some(),
+            ObjectKind::ClusterIngressParameters => self.class_parameters.remove(&name).is_some(),
             ObjectKind::Secret => self.secrets.remove(&name).is_some(),
             ObjectKind::EndpointSlice => return self.remove_slice(key),
         };

@@ -56,6 +56,9 @@ const REFUSALS_MAX: u32 = 3;
 /// started and does not know its own roles yet.
 const FORBIDDEN_MIN: u32 = 3;
 
+/// How often a kind that is not installed is looked for.
+const ABSENT_LOOK: Duration = Duration::from_secs(10);
+
 /// Which objects are followed, and who is told.
 #[derive(Clone)]
 pub(super) struct Follow {
@@ -109,6 +112,8 @@ enum End {
     Failed { why: String, is_answer: bool, wait: Option<Duration> },
     /// The right is missing.
     Forbidden(String),
+    /// The server has no such kind.
+    NoKind(String),
     /// The server cannot stream lists.
     CannotStream,
 }
@@ -170,6 +175,14 @@ impl Follow {
                     }
                     wait
                 }
+                End::NoKind(why) => {
+                    place.version = None;
+                    if self.is_optional {
+                        self.is_absent(&why)
+                    } else {
+                        self.failed(&why, &mut backoff, None)
+                    }
+                }
                 End::Forbidden(why) => {
                     place.version = None;
                     self.is_forbidden(&why, &mut backoff)
@@ -177,6 +190,14 @@ impl Follow {
             };
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// A kind that somebody installs, or not: then what is known of it stays, and it is looked for
+    /// again.
+    fn is_absent(&self, why: &str) -> Duration {
+        tracing::debug!(watch = &*self.name, why, "not installed: done without");
+        self.told.done_without(self, None);
+        ABSENT_LOOK
     }
 
     fn failed(&self, why: &str, backoff: &mut Backoff, asked: Option<Duration>) -> Duration {
@@ -436,6 +457,9 @@ fn end_of(error: Error) -> End {
     };
     if status.code == 410 || status.reason == "Expired" {
         return End::Gone;
+    }
+    if status.code == 404 {
+        return End::NoKind(format!("{} (404)", status.message));
     }
     if status.is_forbidden() {
         return End::Forbidden(status.message);

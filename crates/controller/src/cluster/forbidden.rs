@@ -40,5 +40,6 @@ pub(crate) fn resource(kind: ObjectKind) -> (&'static str, &'static str) {
         ObjectKind::Secret => ("", "secrets"),
         ObjectKind::ConfigMap => ("", "configmaps"),
         ObjectKind::Namespace => ("", "namespaces"),
+        ObjectKind::ClusterIngressParameters => ("portcullis.io", "clusteringressparameters"),
     }
 }

@@ -34,7 +34,7 @@ use telemetry::Telemetry;
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
-use translate::{ObjectKey, ObjectKind, References};
+use translate::{ClusterIngressParameters, ObjectKey, ObjectKind, References};
 
 pub(crate) use connect::chain;
 pub use connect::{ApiServer, Clients, ConnectError, is_in_pod, pod_namespace};
@@ -158,7 +158,10 @@ impl Watches {
         let (wanted, wants) = watch::channel(Arc::default());
         let scope = settings.scope.clone();
         let maker = Maker { settings, inflow: Arc::clone(&inflow), contact, observed, runtime };
-        let mut tasks = vec![maker.everywhere::<IngressClass>(true, None, Wanted::All)];
+        let mut tasks = vec![
+            maker.everywhere::<IngressClass>(true, None, Wanted::All),
+            maker.everywhere::<ClusterIngressParameters>(true, None, Wanted::All),
+        ];
         if maker.settings.reads_all_tls {
             tracing::warn!(
                 "every TLS Secret of the cluster is read, whoever owns it: `--secrets referenced` \

@@ -12,7 +12,7 @@ use kube::Resource;
 use kube::core::DynamicObject;
 use serde::de::DeserializeOwned;
 use translate::manifests::{self, FileDiagnostic};
-use translate::{AsRead, Object, ObjectKey, ObjectKind};
+use translate::{AsRead, ClusterIngressParameters, Object, ObjectKey, ObjectKind};
 
 use crate::report::Observed;
 
@@ -79,6 +79,7 @@ watched! {
     Secret;
     ConfigMap;
     Namespace without status;
+    ClusterIngressParameters;
 }
 
 /// Objects that do not fit their type are read as manifests are: as far as they go.

@@ -12,7 +12,7 @@ use translate::{Object, ObjectKey, ObjectKind};
 /// Where a claim stands: the file's name, then the position among its objects.
 pub(crate) type Claimant = (Arc<str>, usize);
 
-const KINDS: [ObjectKind; 8] = [
+const KINDS: [ObjectKind; 9] = [
     ObjectKind::Ingress,
     ObjectKind::IngressClass,
     ObjectKind::Service,
@@ -21,6 +21,7 @@ const KINDS: [ObjectKind; 8] = [
     ObjectKind::Secret,
     ObjectKind::ConfigMap,
     ObjectKind::Namespace,
+    ObjectKind::ClusterIngressParameters,
 ];
 
 /// All claims, by object.

@@ -39,8 +39,8 @@ impl World {
     }
 
     /// A path of a host, answered by nobody: 503 where it is routed, 404 where it is not.
-    fn put_ingress(&self, namespace: &str, name: &str, host: &str, path: &str) {
-        self.plane.put(&json!({
+    fn ingress(&self, namespace: &str, name: &str, host: &str, path: &str) -> Value {
+        json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
             "metadata": {"name": name, "namespace": namespace},
             "spec": {
@@ -50,7 +50,11 @@ impl World {
                     "backend": {"service": {"name": "web", "port": {"number": 80}}},
                 }]}}],
             },
-        }));
+        })
+    }
+
+    fn put_ingress(&self, namespace: &str, name: &str, host: &str, path: &str) {
+        self.plane.put(&self.ingress(namespace, name, host, path));
     }
 
     fn host(&self, name: &str) -> String {
@@ -73,17 +77,13 @@ fn a_host_goes_to_the_next_namespace_when_its_owner_lets_it_go() {
     answers(&gateway, &host, "/cart", 503);
     // An API server tells ages in seconds, and of two that are equally old the name decides.
     let owner = format!("/apis/networking.k8s.io/v1/namespaces/{}/ingresses/owner", world.shop);
-    let created =
-        |path: &str| world.plane.look(path).unwrap()["metadata"]["creationTimestamp"].clone();
-    let theirs = format!("/apis/networking.k8s.io/v1/namespaces/{}/ingresses/theirs", world.blog);
-    wait_until("the other one is younger", || {
-        world.put_ingress(&world.blog, "theirs", &host, "/admin");
-        let is_younger = created(&theirs).as_str() > created(&owner).as_str();
-        if !is_younger {
-            world.plane.remove(&theirs);
-        }
-        is_younger
-    });
+    let created = |object: &Value| object["metadata"]["creationTimestamp"].to_string();
+    let age = created(&world.plane.look(&owner).expect("it is there"));
+    let tried =
+        format!("/apis/networking.k8s.io/v1/namespaces/{}/ingresses?dryRun=All", world.blog);
+    let theirs = world.ingress(&world.blog, "theirs", &host, "/admin");
+    wait_until("another one is younger", || created(&world.plane.create(&tried, &theirs)) > age);
+    world.plane.put(&theirs);
     gateway.wait_for_log("host-not-owned");
     answers(&gateway, &host, "/admin", 404);
     answers(&gateway, &host, "/cart", 503);
@@ -134,6 +134,35 @@ fn a_slice_that_somebody_wrote_does_not_lead_to_this_machine() {
     let gateway = world.gateway("");
     assert_eq!(gateway.get(&host, "/").status(), 503);
     gateway.wait_for_log("endpoint-address-refused");
+}
+
+#[test]
+fn a_class_finds_its_parameters_when_their_kind_is_installed_later() {
+    let world = World::new();
+    let host = world.host("own-kind");
+    world.put_class(&json!({
+        "apiGroup": "portcullis.io", "kind": "ClusterIngressParameters", "name": world.class,
+    }));
+    world.put_ingress(&world.shop, "web", &host, "/web/");
+    let gateway = world.gateway("");
+    assert_eq!(gateway.get(&host, "/web").status(), 503);
+    gateway.wait_for_log("class-parameters-not-found");
+    world.plane.apply(include_str!("../../../../deploy/crds/clusteringressparameters.yaml"));
+    let parameters = |spec: &str| {
+        format!(
+            "apiVersion: portcullis.io/v1alpha1\nkind: ClusterIngressParameters\n\
+             metadata: {{name: {}}}\nspec: {spec}\n",
+            world.class
+        )
+    };
+    wait_until("the kind is served", || {
+        let text = parameters("{dialect: nginx}");
+        world.plane.kubectl_with(world.plane.kubeconfig(), &["apply", "-f", "-"], &text).is_ok()
+    });
+    answers(&gateway, &host, "/web", 301);
+    let wrong = parameters("{dialect: apache}");
+    let refused = world.plane.kubectl_with(world.plane.kubeconfig(), &["apply", "-f", "-"], &wrong);
+    assert!(refused.unwrap_err().contains("Unsupported value"));
 }
 
 #[test]

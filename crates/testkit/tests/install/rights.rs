@@ -242,6 +242,12 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
         (&role, "services", "services is forbidden", Readiness),
         (&role, "endpointslices", "endpointslices.discovery.k8s.io is forbidden", Readiness),
         (&role, "ingressclasses", "ingressclasses.networking.k8s.io is forbidden", Routes),
+        (
+            &role,
+            "clusteringressparameters",
+            "clusteringressparameters.portcullis.io is forbidden",
+            Nothing,
+        ),
         (&role, "namespaces", "namespaces is forbidden", Nothing),
         (&role, "ingresses/status", "ingresses/status", Status),
         (&role, "events", "events.events.k8s.io", Events),

@@ -1,14 +1,16 @@
 //! `spec.parameters` of an `IngressClass`: what it says of all its Ingresses.
 //!
-//! The object named is a `ConfigMap`, whose keys are the names of settings. Its namespace may
-//! belong to a team that the class is for: what it names is looked for there and nowhere else.
-//! Nothing in it can open what restricts access.
+//! The object named is a `ConfigMap`, whose keys are the names of settings, or one of our own kind.
+//! The namespace of a `ConfigMap` may belong to a team that the class is for: what it names is
+//! looked for there and nowhere else. Nothing in either can open what restricts access.
 
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{IngressClass, IngressClassParametersReference};
 use model::{ClosedReason, Code, Effect, ObjectRef, Provenance};
+use serde_json::Value;
 
+use super::object;
 use crate::annotation::{may_ignore, means_access_control};
 use crate::lookup::Lookup;
 use crate::scope::Scope;
@@ -44,16 +46,23 @@ pub(super) fn read(class: &IngressClass, lookup: &Lookup<'_>, scope: &Scope<'_>)
         return Parameters::default();
     };
     let scope = scope.at("spec.parameters");
-    match config_map(reference) {
+    match place(reference) {
         Err(Wrong { field, problem }) => {
             let (code, effect) = (Code::InvalidClassParameter, Effect::FieldIgnored);
             scope.at(field).report(code, effect, problem);
             Parameters::default()
         }
-        Ok(namespace) => {
+        Ok(Place::ConfigMap { namespace }) => {
             from_config_map(&namespace.into(), &reference.name.as_str().into(), lookup, &scope)
         }
+        Ok(Place::Own) => from_own_kind(&reference.name.as_str().into(), lookup, &scope),
     }
+}
+
+/// Where parameters are.
+enum Place<'p> {
+    ConfigMap { namespace: &'p str },
+    Own,
 }
 
 /// What is wrong with a reference.
@@ -62,21 +71,73 @@ struct Wrong {
     problem: String,
 }
 
-/// The namespace of the `ConfigMap` that is referred to.
-fn config_map(reference: &IngressClassParametersReference) -> Result<&str, Wrong> {
+/// The place that is referred to.
+fn place(reference: &IngressClassParametersReference) -> Result<Place<'_>, Wrong> {
     let wrong = |field, problem: &str| Err(Wrong { field, problem: problem.to_owned() });
     let group = reference.api_group.as_deref().unwrap_or_default();
-    if !group.is_empty() || reference.kind != "ConfigMap" {
-        let kind = [&reference.kind, group].join(".");
-        let kind = kind.trim_end_matches('.');
-        let problem = format!("parameters of kind `{kind}` are not read: a ConfigMap is");
-        return wrong("kind", &problem);
+    let scope = reference.scope.as_deref().unwrap_or("Cluster");
+    match (group, &*reference.kind) {
+        (object::GROUP, object::KIND) if scope == "Cluster" => Ok(Place::Own),
+        (object::GROUP, object::KIND) => {
+            wrong("scope", "ClusterIngressParameters are in no namespace: the scope is `Cluster`")
+        }
+        ("", "ConfigMap") => match (scope, reference.namespace.as_deref()) {
+            ("Namespace", Some(namespace)) if !namespace.is_empty() => {
+                Ok(Place::ConfigMap { namespace })
+            }
+            ("Namespace", _) => wrong("namespace", "a ConfigMap is in a namespace"),
+            _ => wrong("scope", "a ConfigMap is in a namespace: the scope is `Namespace`"),
+        },
+        (group, kind) => {
+            let kind = [kind, group].join(".");
+            let kind = kind.trim_end_matches('.');
+            let problem = format!(
+                "parameters of kind `{kind}` are not read: a ConfigMap is, and \
+                 ClusterIngressParameters.portcullis.io"
+            );
+            wrong("kind", &problem)
+        }
     }
-    match (reference.scope.as_deref(), reference.namespace.as_deref()) {
-        (Some("Namespace"), Some(namespace)) if !namespace.is_empty() => Ok(namespace),
-        (Some("Namespace"), _) => wrong("namespace", "a ConfigMap is in a namespace"),
-        _ => wrong("scope", "a ConfigMap is in a namespace: the scope is `Namespace`"),
+}
+
+/// Parameters of our own kind: names are those of the settings, as fields of an API are written.
+fn from_own_kind(name: &Arc<str>, lookup: &Lookup<'_>, scope: &Scope<'_>) -> Parameters {
+    let Some(object) = lookup.class_parameters(name) else {
+        scope.report(
+            Code::ClassParametersNotFound,
+            Effect::FieldIgnored,
+            format!("ClusterIngressParameters {name} does not exist; the class has no parameters"),
+        );
+        return Parameters::default();
+    };
+    let mut reader = Reader {
+        read: Parameters::default(),
+        object: ObjectRef::new(object::KIND, "", name.clone()),
+        scope,
+    };
+    for (field, value) in &object.spec {
+        let text = match value {
+            Value::String(text) => text.trim().to_owned(),
+            other => other.to_string(),
+        };
+        reader.read_key(&kebab_case(field), &format!("spec.{field}"), &text);
     }
+    for taken in object.unreadable().iter().filter(|taken| taken.is_within("spec")) {
+        reader.close(&taken.field.0, &taken.problem);
+    }
+    reader.read
+}
+
+/// `sslRedirect` as `ssl-redirect`.
+fn kebab_case(field: &str) -> String {
+    let mut name = String::with_capacity(field.len() + 4);
+    for c in field.chars() {
+        if c.is_ascii_uppercase() {
+            name.push('-');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
 }
 
 fn from_config_map(
@@ -99,7 +160,7 @@ fn from_config_map(
         scope,
     };
     for (key, text) in object.data.iter().flatten() {
-        reader.read_key(key, text.trim());
+        reader.read_key(key, &format!("data[{key:?}]"), text.trim());
     }
     for taken in object.unreadable().iter().filter(|taken| taken.is_within("data")) {
         reader.close(&taken.field.0, &taken.problem);
@@ -114,7 +175,7 @@ struct Reader<'r> {
 }
 
 impl Reader<'_> {
-    fn read_key(&mut self, key: &str, text: &str) {
+    fn read_key(&mut self, key: &str, field: &str, text: &str) {
         let read = match key {
             "dialect" => text.parse().map(|dialect| self.read.dialect = Some(dialect)),
             "ssl-redirect" => flag(text).map(|flag| self.read.ssl_redirect = Some(flag)),
@@ -128,49 +189,53 @@ impl Reader<'_> {
                 names.map(|_| ())
             }
             "default-backend-service" => self.service(text).map(|service| {
-                self.read.default_backend = Some((service, self.place(key)));
+                self.read.default_backend = Some((service, self.place(field)));
             }),
-            "default-tls-secret" => self.secret(text).map(|name| {
-                let namespace = self.object.namespace.clone();
-                let named_at = self.place(key);
+            "default-tls-secret" => self.secret(text).map(|(namespace, name)| {
+                let named_at = self.place(field);
                 let certificate = DefaultCertificate { namespace, name, named_at };
                 self.read.default_certificate = Some(certificate);
             }),
             _ if means_access_control(key) => {
                 let problem = "it is not supported, and its name speaks of restricting access";
-                return self.close(&format!("data[{key:?}]"), problem);
+                return self.close(field, problem);
             }
             _ => Err("no class has such a parameter".to_owned()),
         };
         if let Err(problem) = read {
-            self.report(&format!("data[{key:?}]"), Effect::FieldIgnored, &problem);
+            self.report(field, Effect::FieldIgnored, &problem);
         }
     }
 
-    fn place(&self, key: &str) -> Provenance {
-        Provenance::new(self.object.clone(), format!("data[{key:?}]"))
+    fn place(&self, field: &str) -> Provenance {
+        Provenance::new(self.object.clone(), field)
     }
 
-    /// `NAME[:PORT]`, in the namespace of the `ConfigMap`.
+    /// `NAME[:PORT]` in the namespace of a `ConfigMap`; `NAMESPACE/NAME[:PORT]` elsewhere.
     fn service(&self, text: &str) -> Result<NamedService, String> {
-        self.own(text)?;
-        format!("{}/{text}", self.object.namespace).parse()
+        let (namespace, name) = self.own(text)?;
+        format!("{namespace}/{name}").parse()
     }
 
-    fn secret(&self, text: &str) -> Result<Arc<str>, String> {
-        self.own(text)?;
-        if text.is_empty() {
+    fn secret(&self, text: &str) -> Result<(Arc<str>, Arc<str>), String> {
+        let (namespace, name) = self.own(text)?;
+        if namespace.is_empty() || name.is_empty() {
             return Err("it names no Secret".to_owned());
         }
-        Ok(text.into())
+        Ok((namespace.into(), name.into()))
     }
 
-    fn own(&self, text: &str) -> Result<(), String> {
-        if text.contains('/') {
-            let namespace = &self.object.namespace;
-            return Err(format!("`{text}` has a `/`: write a name in namespace {namespace} alone"));
+    /// The namespace and name of something.
+    fn own<'t>(&'t self, text: &'t str) -> Result<(&'t str, &'t str), String> {
+        let namespace = &*self.object.namespace;
+        match text.split_once('/') {
+            Some(named) if namespace.is_empty() => Ok(named),
+            None if !namespace.is_empty() => Ok((namespace, text)),
+            Some(_) => {
+                Err(format!("`{text}` has a `/`: write a name in namespace {namespace} alone"))
+            }
+            None => Err(format!("`{text}` has no `/`: write NAMESPACE/NAME")),
         }
-        Ok(())
     }
 
     fn close(&mut self, field: &str, problem: &str) {

@@ -92,6 +92,9 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
             .typed::<Secret>(value)
             .map(|secret| Object::Secret(Arc::new(secret.map(with_string_data)))),
         ObjectKind::ConfigMap => reading.typed(value).map(Arc::new).map(Object::ConfigMap),
+        ObjectKind::ClusterIngressParameters => {
+            reading.typed(value).map(Arc::new).map(Object::ClusterIngressParameters)
+        }
         ObjectKind::Namespace => reading.typed(value).map(Arc::new).map(Object::Namespace),
     };
     Decoded { object_ref, object, notes }
@@ -115,6 +118,9 @@ fn known_kind(api_version: &str, kind: &str) -> Option<(ObjectKind, bool)> {
         ("v1", "Endpoints") => Some((ObjectKind::Endpoints, false)),
         ("v1", "Secret") => Some((ObjectKind::Secret, false)),
         ("v1", "ConfigMap") => Some((ObjectKind::ConfigMap, false)),
+        ("portcullis.io/v1alpha1", "ClusterIngressParameters") => {
+            Some((ObjectKind::ClusterIngressParameters, false))
+        }
         ("v1", "Namespace") => Some((ObjectKind::Namespace, false)),
         ("discovery.k8s.io/v1", "EndpointSlice") => Some((ObjectKind::EndpointSlice, false)),
         _ => None,
