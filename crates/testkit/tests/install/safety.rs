@@ -134,7 +134,8 @@ fn no_right_is_given_by_a_wildcard_and_none_of_them_changes_what_users_wrote() {
                 let resources = &rule["resources"];
                 let anywhere = [json!(["ingresses/status"]), json!(["events"])];
                 let own = resources == &json!(["leases"]) && !in_cluster;
-                // The certificate of the webhook, and who trusts it.
+                // Keys of tickets, the certificate of the webhook, and who trusts it. A Secret
+                // cannot be created by name.
                 let created = rule["verbs"] == json!(["create"]);
                 let name = rule["resourceNames"][0].as_str().unwrap_or_default();
                 let keys = !in_cluster && name.ends_with("-ticket-keys");
@@ -152,8 +153,8 @@ fn no_right_is_given_by_a_wildcard_and_none_of_them_changes_what_users_wrote() {
 
 /// Whether a rule is for one object of this installation alone.
 fn is_named(rule: &Value, ending: &str) -> bool {
-    let names = ["portcullis", "edge-portcullis"].map(|name| json!([format!("{name}{ending}")]));
-    names.contains(&rule["resourceNames"])
+    let names = ["portcullis", "edge-portcullis", "front"];
+    names.iter().any(|name| rule["resourceNames"] == json!([format!("{name}{ending}")]))
 }
 
 #[test]
