@@ -154,12 +154,23 @@ fn image(options: &Options) -> Result<String, String> {
     Ok(remark)
 }
 
-/// The release build of the program.
+/// The release build of the program, in a folder of its own, since it has flags of its own: the
+/// folders of this machine are not named in it, so that it is equal wherever it is built.
 fn release() -> Result<PathBuf, String> {
+    let home = std::env::var_os("CARGO_HOME").map(PathBuf::from).or_else(|| {
+        let home = std::env::var_os("HOME")?;
+        Some(PathBuf::from(home).join(".cargo"))
+    });
+    let home = home.ok_or("neither CARGO_HOME nor HOME is set")?;
+    let flags = [(home, "/cargo"), (root(), "/portcullis")]
+        .map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display()));
+    let folder = target().join("image/target");
     let mut build = cargo();
     build.args(["build", "--locked", "--release", "--package", "portcullis"]);
+    build.arg("--config").arg(format!("build.rustflags={flags:?}"));
+    build.arg("--target-dir").arg(&folder).env_remove("RUSTFLAGS");
     command::run(&mut build)?;
-    Ok(target().join("release/portcullis"))
+    Ok(folder.join("release/portcullis"))
 }
 
 fn target() -> PathBuf {
