@@ -427,10 +427,12 @@ fn with_exactly_the_rights_that_reporting_needs_everything_is_reported() {
     wait_until("who leads is told", || {
         !events(&world, "portcullis-leader", "LeaderElection").is_empty()
     });
-    // Classes belong to no namespace, and are done without.
+    // Classes and their parameters belong to no namespace, and are done without.
+    let of_no_namespace = ["ingressclasses", "clusteringressparameters"];
     let log = gateway.log();
     let refused = log.lines().filter(|line| line.contains("forbidden"));
-    let refused: Vec<_> = refused.filter(|line| !line.contains("ingressclasses")).collect();
+    let refused: Vec<_> =
+        refused.filter(|line| !of_no_namespace.iter().any(|kind| line.contains(kind))).collect();
     assert!(refused.is_empty(), "{refused:?}");
     gateway.terminate();
     gateway.wait();
