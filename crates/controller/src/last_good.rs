@@ -51,11 +51,11 @@ pub struct LastGood {
 #[derive(Default, Serialize, Deserialize)]
 struct Rest {
     endpoints: EndpointTable,
-    keys: Vec<Key>,
+    keys: Vec<Pair>,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Key {
+struct Pair {
     id: CertificateId,
     chain: Vec<ByteString>,
     form: Form,
@@ -116,7 +116,7 @@ fn encode(served: &Translation, keeps_keys: bool) -> Vec<u8> {
     let model = served.model.encode();
     let mut rest = Rest { endpoints: served.endpoints.clone(), keys: Vec::new() };
     if keeps_keys {
-        rest.keys.extend(served.material.iter().map(|(id, pair)| Key::of(id, pair)));
+        rest.keys.extend(served.material.iter().map(|(id, pair)| Pair::of(id, pair)));
     }
     let rest = serde_json::to_vec(&rest).unwrap_or_default();
     let mut body = format!("{} {}\n", model.len(), rest.len()).into_bytes();
@@ -147,7 +147,7 @@ fn decode(bytes: &[u8]) -> io::Result<Translation> {
     let (model, rest) = body[end + 1..].split_at_checked(length).ok_or_else(damaged)?;
     let model = Model::decode(model).map_err(|why| invalid(&why))?;
     let rest: Rest = serde_json::from_slice(rest).map_err(|error| invalid(&error.to_string()))?;
-    let material: KeyMaterial = rest.keys.into_iter().map(Key::pair).collect();
+    let material: KeyMaterial = rest.keys.into_iter().map(Pair::pair).collect();
     Ok(Translation::of(model, rest.endpoints, material))
 }
 
@@ -159,7 +159,7 @@ fn digest(bytes: &[u8]) -> String {
     })
 }
 
-impl Key {
+impl Pair {
     fn of(id: &CertificateId, pair: &KeyPair) -> Self {
         let (form, key) = match &pair.key {
             PrivateKey::Pkcs8(key) => (Form::Pkcs8, key),

@@ -42,7 +42,7 @@ pub use last_good::LastGood;
 pub use load::{LoadError, Loaded, LoadedCluster, load, load_cluster};
 pub use report::{
     Address, Published, Replica, Replicas, ReportSettings, TICKET_KEY_LEN, TicketKeySettings,
-    replicas,
+    UseKeys, replicas,
 };
 pub use resolve::local_addresses;
 pub use reviews::Reviewer;
@@ -91,7 +91,7 @@ pub enum Source {
     /// Files, directories, or `-`.
     Manifests(Vec<PathBuf>),
     /// An API server.
-    Cluster(ClusterSettings),
+    Cluster(Box<ClusterSettings>),
 }
 
 /// What [`start`] needs besides functions.
@@ -156,7 +156,7 @@ pub fn start(
                 reporter = Some(Arc::new(started));
                 observed
             });
-            let watches = Watches::start(cluster, inflow, observed, telemetry, runtime);
+            let watches = Watches::start(*cluster, inflow, observed, telemetry, runtime);
             Reader::Cluster(Arc::new(watches))
         }
     };

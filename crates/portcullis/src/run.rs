@@ -304,7 +304,7 @@ pub(crate) fn source(
     let connecting = wiring::api_server(settings);
     let clients = control.handle().block_on(connecting.connect());
     let clients = clients.map_err(StartError::Cluster)?;
-    Ok((Source::Cluster(wiring::cluster(settings, clients.clone())), Some(clients)))
+    Ok((Source::Cluster(Box::new(wiring::cluster(settings, clients.clone()))), Some(clients)))
 }
 
 impl Shared {

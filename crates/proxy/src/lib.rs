@@ -137,9 +137,9 @@ impl Proxy {
         self.publisher.replace_endpoints(endpoints);
     }
 
-    /// Seals TLS session tickets with the first of these keys from now on, and opens them with each:
-    /// replicas with the same keys resume each other's sessions. Without any, the process has a key
-    /// of its own.
+    /// Seals TLS session tickets with the first of these keys from now on, and opens them with
+    /// each: replicas with the same keys resume each other's sessions. Without any, the process has
+    /// a key of its own.
     pub fn replace_ticket_keys(&self, keys: &[TicketKey]) {
         self.tickets.replace(keys);
     }

@@ -32,12 +32,10 @@ impl Contact {
     pub(super) fn stale(&self, kind: ObjectKind, watch: &Arc<str>) -> bool {
         self.telemetry.watch_failed(kind.name());
         let now = SystemTime::now();
-        self.change(kind, |stale| match stale.get(watch) {
-            Some(_) => false,
-            None => {
-                stale.insert(Arc::clone(watch), (kind, now));
-                true
-            }
+        self.change(kind, |stale| {
+            let is_news = !stale.contains_key(watch);
+            stale.entry(Arc::clone(watch)).or_insert((kind, now));
+            is_news
         })
     }
 

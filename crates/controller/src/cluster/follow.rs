@@ -33,7 +33,7 @@ use super::watched::{Item, key};
 use crate::report::Observed;
 
 /// How long one page, or the beginning of an answer, may take.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Objects in a page where lists are not streamed.
 const PAGE: u32 = 500;

@@ -344,7 +344,9 @@ async fn follow_namespaces(
         for namespace in joining {
             watched.entry(Arc::clone(&namespace)).or_insert_with(|| {
                 let watches = maker.namespace(&namespace);
-                watches.iter().for_each(|watch| maker.inflow.expect(&watch.name));
+                for watch in &watches {
+                    maker.inflow.expect(&watch.name);
+                }
                 watches
             });
         }

@@ -1,4 +1,4 @@
-//! Secrets and ConfigMaps that something names: these are read, and no others.
+//! Secrets and `ConfigMap` objects that something names: these are read, and no others.
 //!
 //! Each is watched by its name, so that what nobody references never leaves the API server, and
 //! the right to one name suffices. Every such watch is a connection; where a namespace has more
@@ -132,6 +132,8 @@ impl Group {
                 vec![watch]
             }
         };
-        watches.into_iter().for_each(|watch| watch.end(maker));
+        for watch in watches {
+            watch.end(maker);
+        }
     }
 }

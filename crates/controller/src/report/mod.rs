@@ -46,7 +46,7 @@ pub use address_source::Published;
 pub(crate) use complaint::reason;
 pub(crate) use observed::Observed;
 pub use replica::{Replica, Replicas, replicas};
-pub use ticket_keys::{TICKET_KEY_LEN, TicketKeySettings};
+pub use ticket_keys::{TICKET_KEY_LEN, TicketKeySettings, UseKeys};
 
 use crate::cluster::Clients;
 use election::{Candidate, TIMING};

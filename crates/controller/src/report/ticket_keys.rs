@@ -1,14 +1,14 @@
 //! The keys of TLS session tickets, in a Secret that all replicas read and whoever leads rotates.
 //!
 //! Three keys: tickets are sealed with `current` and opened with all. At a rotation `next` becomes
-//! `current`, which every replica has known for a whole period by then; so no ticket meets a replica
-//! that cannot open it. What `previous` sealed is worthless after a second period: a key is used for
-//! one and kept for three.
+//! `current`, which every replica has known for a whole period by then; so no ticket meets a
+//! replica that cannot open it. What `previous` sealed is worthless after a second period: a key is
+//! used for one and kept for three.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_lc_rs::rand;
 use jiff::{SignedDuration, Timestamp};
@@ -17,7 +17,6 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::complaint::{Complaint, reason};
 use super::lease::Leadership;
@@ -41,6 +40,9 @@ const CURRENT: &str = "current";
 const NEXT: &str = "next";
 const PREVIOUS: &str = "previous";
 
+/// Uses these keys from now on: seals with the first, opens with each.
+pub type UseKeys = Arc<dyn Fn(&[[u8; TICKET_KEY_LEN]]) + Send + Sync>;
+
 /// Where the keys are kept, and who uses them.
 #[derive(Clone)]
 pub struct TicketKeySettings {
@@ -48,8 +50,8 @@ pub struct TicketKeySettings {
     pub namespace: String,
     /// Its name.
     pub name: String,
-    /// Uses these keys from now on: seals with the first, opens with each.
-    pub use_keys: Arc<dyn Fn(&[[u8; TICKET_KEY_LEN]]) + Send + Sync>,
+    /// Who uses them.
+    pub use_keys: UseKeys,
 }
 
 impl fmt::Debug for TicketKeySettings {
@@ -155,7 +157,7 @@ impl TicketKeys {
                     complaint.mended();
                 }
                 // Keys that are known are used on: a server that is away does not end sessions.
-                Err(why) => complaint.about(Instant::now().into_std(), &why),
+                Err(why) => complaint.about(Instant::now(), &why),
             }
             let wait = LOOK.mul_f64(0.8 + 0.4 * fastrand::f64());
             // A new leader looks at once.
@@ -171,7 +173,7 @@ impl TicketKeys {
         let found = self.secrets.get_opt(name).await.map_err(failed)?;
         let keys = found.as_ref().and_then(Keys::read);
         let now = Timestamp::now();
-        let leads = self.leadership.borrow().holds(std::time::Instant::now());
+        let leads = self.leadership.borrow().holds(Instant::now());
         if !leads || keys.as_ref().is_some_and(|keys| !keys.is_due(now)) {
             let is_filled = |secret: &Secret| secret.data.as_ref().is_some_and(|d| !d.is_empty());
             return match (keys, found) {

@@ -18,7 +18,7 @@ use crate::settings::Settings;
 use crate::wiring;
 
 /// How long an API server may take to list everything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What manifests or an API server say.
 pub(super) struct Reading {

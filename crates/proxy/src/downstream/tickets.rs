@@ -1,8 +1,8 @@
 //! Session tickets that every replica opens: sealed with keys that are given, or with one's own.
 //!
 //! A ticket is `name (16 bytes) | nonce (12) | sealed state | tag (16)`, sealed by AES-256-GCM-SIV,
-//! whose nonces may repeat without harm: many replicas draw them by chance. The name says which key,
-//! and is authenticated.
+//! whose nonces may repeat without harm: many replicas draw them by chance. The name says which
+//! key, and is authenticated.
 
 use std::fmt;
 use std::sync::Arc;
@@ -188,7 +188,7 @@ mod tests {
             assert_eq!(tickets.decrypt(&forged), None, "byte {index}");
             assert_eq!(tickets.decrypt(&ticket[..index]), None, "cut at {index}");
         }
-        assert_eq!(tickets.decrypt(&[1; TICKET_MAX + 1]), None);
+        assert_eq!(tickets.decrypt(&vec![1; TICKET_MAX + 1]), None);
     }
 
     #[test]

@@ -67,6 +67,10 @@ pub(crate) const ALLOWED: &[Allowed] = &[
 /// Where time is read. Algorithms are given it.
 const CLOCK: &[Row] = &[
     Row {
+        file: "crates/controller/src/cluster/follow.rs",
+        reason: "whether a watch that ended was one, or ended as it began",
+    },
+    Row {
         file: "crates/controller/src/compiler.rs",
         reason: "the compiler paces its own builds; the pace itself takes the time",
     },
@@ -89,6 +93,10 @@ const CLOCK: &[Row] = &[
     Row {
         file: "crates/controller/src/report/replica.rs",
         reason: "how often a replica says that it lives; what is dead is given the time",
+    },
+    Row {
+        file: "crates/controller/src/report/ticket_keys.rs",
+        reason: "whether this replica leads now; the rotation itself is given the time",
     },
     Row {
         file: "crates/controller/src/report/status_writer.rs",
@@ -136,6 +144,10 @@ const CLOCK: &[Row] = &[
 
 /// Where the time of day is read.
 const CALENDAR: &[Row] = &[
+    Row {
+        file: "crates/controller/src/cluster/contact.rs",
+        reason: "since when a watch is without contact: a metric that is a time",
+    },
     Row {
         file: "crates/controller/src/compiler.rs",
         reason: "expiry of certificates; given to translate as an argument",

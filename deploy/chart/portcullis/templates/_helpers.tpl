@@ -153,7 +153,6 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- if ne (include "portcullis.lease" .) "portcullis-leader" }}
 - --election-lease=$(POD_NAMESPACE)/{{ include "portcullis.lease" . }}
-- --ticket-keys-secret=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-ticket-keys
 {{- end }}
 {{- if .Values.webhook.enabled }}
 {{- range splitList "\n" (include "portcullis.addresses" (dict "families" .Values.ipFamilies "port" 9443) | trim) }}
