@@ -98,7 +98,19 @@ impl Cluster {
         plane.apply(&all.to_string());
         let account = plane.service_account(namespace, "portcullis");
         let kubeconfig = plane.kubeconfig_with(&account, plane.address());
-        Self { namespace, plane, installed, kubeconfig, leaf, _echo: echo }
+        let cluster = Self { namespace, plane, installed, kubeconfig, leaf, _echo: echo };
+        cluster.wait_for_right("watch", "ingresses.networking.k8s.io", "shop", true);
+        cluster.wait_for_right("delete", "leases.coordination.k8s.io", namespace, true);
+        cluster
+    }
+
+    /// Waits until the API server allows this, or no longer: it learns of RBAC objects a moment
+    /// after they are stored, and what it refuses until then would be in the log.
+    fn wait_for_right(&self, verb: &str, resource: &str, namespace: &str, is_allowed: bool) {
+        let asked = ["auth", "can-i", verb, resource, "--namespace", namespace];
+        wait_until("the API server knows the rights", || {
+            self.plane.kubectl_with(&self.kubeconfig, &asked, "").is_ok() == is_allowed
+        });
     }
 
     /// The command of the guide, which lets Secrets of the shop be read.
@@ -111,6 +123,7 @@ impl Cluster {
             "--clusterrole=portcullis-secrets",
             "--serviceaccount=portcullis-system:portcullis",
         ]);
+        self.wait_for_right("watch", "secrets", "shop", true);
     }
 
     /// The program as the Deployment starts it, but for its addresses.
@@ -279,6 +292,20 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
         cluster.forget();
         let (whole, taken) = cluster.without(path, resource);
         rules += taken;
+        let rule = whole["rules"]
+            .as_array()
+            .and_then(|rules| rules.iter().rfind(|rule| rule["resources"] == json!([resource])));
+        let rule = rule.expect("it was there");
+        let (group, verb) = (&rule["apiGroups"][0], rule["verbs"][0].as_str().expect("a verb"));
+        let group = group.as_str().filter(|group| !group.is_empty());
+        let name = rule["resourceNames"][0].as_str().map_or(String::new(), |n| format!("/{n}"));
+        let (kind, part) = resource.split_once('/').unwrap_or((resource, ""));
+        let kind = group.map_or(kind.to_owned(), |group| format!("{kind}.{group}"));
+        let namespace = if path == OWN_ROLE { "portcullis-system" } else { "shop" };
+        // What is a part of an object is asked for late enough.
+        if part.is_empty() {
+            cluster.wait_for_right(verb, &format!("{kind}{name}"), namespace, false);
+        }
         let gateway = cluster.gateway();
         gateway.wait_for_log(said);
         match lacks {
@@ -326,6 +353,9 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
 fn the_webhook_has_the_rights_to_its_certificate_and_to_be_trusted() {
     let cluster = Cluster::with(with_component("webhook").objects, "portcullis-system");
     cluster.let_secrets_be_read();
+    let configurations = "validatingwebhookconfigurations.admissionregistration.k8s.io/portcullis";
+    cluster.wait_for_right("update", configurations, "", true);
+    cluster.wait_for_right("update", "secrets/portcullis-webhook", "portcullis-system", true);
     let gateway = cluster.gateway();
     wait_until("it is ready", || gateway.is_ready());
     let secret = "/api/v1/namespaces/portcullis-system/secrets/portcullis-webhook";
