@@ -158,8 +158,11 @@ impl Watches {
         let (wanted, wants) = watch::channel(Arc::default());
         let scope = settings.scope.clone();
         let maker = Maker { settings, inflow: Arc::clone(&inflow), contact, observed, runtime };
+        // Whose an Ingress is, its class says. Who reads the whole cluster and cannot see classes
+        // must not conclude that no Ingress is ours; with Roles alone, settings name the classes.
+        let does_without_classes = matches!(scope, Scope::Namespaces(_));
         let mut tasks = vec![
-            maker.everywhere::<IngressClass>(true, None, Wanted::All),
+            maker.everywhere::<IngressClass>(does_without_classes, None, Wanted::All),
             maker.everywhere::<ClusterIngressParameters>(true, None, Wanted::All),
         ];
         if maker.settings.reads_all_tls {

@@ -248,8 +248,6 @@ fn a_gateway_of_one_namespace_needs_nothing_outside_of_it() {
 enum Lacks {
     /// It does not get ready, for what it cannot read.
     Readiness,
-    /// It gets ready, and has no route: of a class that cannot be read nobody knows whose it is.
-    Routes,
     /// It serves, without what the log says.
     Nothing,
     /// It serves and writes no status.
@@ -264,7 +262,7 @@ enum Lacks {
 
 #[test]
 fn without_each_rule_something_is_missing_and_the_log_says_what() {
-    use Lacks::{Certificate, Events, Leadership, Nothing, Readiness, Routes, Status};
+    use Lacks::{Certificate, Events, Leadership, Nothing, Readiness, Status};
     let cluster = Cluster::start();
     cluster.let_secrets_be_read();
     let role = format!("{ROLES}/portcullis");
@@ -274,7 +272,7 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
         (role.as_str(), "ingresses", "ingresses.networking.k8s.io is forbidden", Readiness),
         (&role, "services", "services is forbidden", Readiness),
         (&role, "endpointslices", "endpointslices.discovery.k8s.io is forbidden", Readiness),
-        (&role, "ingressclasses", "ingressclasses.networking.k8s.io is forbidden", Routes),
+        (&role, "ingressclasses", "ingressclasses.networking.k8s.io is forbidden", Readiness),
         (
             &role,
             "clusteringressparameters",
@@ -315,11 +313,10 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
         let is_served = Cluster::is_served;
         match lacks {
             Readiness => {}
-            Routes => assert!(!is_served(&gateway), "without {resource}"),
             _ => wait_until("the route is served", || is_served(&gateway)),
         }
         match lacks {
-            Readiness | Routes | Nothing => {}
+            Readiness | Nothing => {}
             Status => {
                 wait_until("Events are written", || cluster.has_event("Warning", "broken"));
                 assert!(!cluster.has_status(), "without {resource}");
