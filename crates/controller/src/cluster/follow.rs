@@ -172,6 +172,7 @@ impl Follow {
                     let wait = self.failed(&why, &mut backoff, wait);
                     if is_answer && backoff.failures() >= REFUSALS_MAX {
                         place.version = None;
+                        self.told.gave_up(&self);
                     }
                     wait
                 }
@@ -356,13 +357,14 @@ impl Follow {
                 }
                 WatchEvent::Deleted(_) => {}
                 WatchEvent::Bookmark(bookmark) => {
-                    place.version = Some(bookmark.metadata.resource_version);
                     let ends = bookmark.metadata.annotations.contains_key(LIST_ENDS);
-                    if let (true, Some(listed)) = (ends, list.take_if(|_| ends)) {
+                    if let Some(listed) = list.take_if(|_| ends) {
                         self.told_list(listed);
                         self.told.said(self, std::mem::take(&mut diagnostics));
                     }
+                    // Half a list is no place to go on from.
                     if list.is_none() {
+                        place.version = Some(bookmark.metadata.resource_version);
                         self.contact(backoff);
                     }
                 }

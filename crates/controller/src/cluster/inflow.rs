@@ -185,3 +185,82 @@ impl Inflow {
         batch
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::bounded;
+    use k8s_openapi::api::core::v1::ConfigMap;
+    use translate::{AsRead, ObjectKind};
+
+    use super::*;
+
+    fn key(name: &str) -> ObjectKey {
+        ObjectKey::new(ObjectKind::ConfigMap, "shop", name)
+    }
+
+    fn object() -> Object {
+        Object::ConfigMap(Arc::new(AsRead::from(ConfigMap::default())))
+    }
+
+    #[test]
+    fn of_many_changes_of_an_object_the_latest_waits_and_the_compiler_is_woken_once() {
+        let (inbox, messages) = bounded(8);
+        let inflow = Inflow::new(inbox);
+        for _ in 0..100 {
+            inflow.applied(key("a"), object());
+            inflow.deleted(key("a"));
+        }
+        assert_eq!(messages.len(), 1);
+        let batch = inflow.take();
+        assert!(matches!(batch.events.as_slice(), [ObjectEvent::Deleted(_)]));
+        inflow.applied(key("a"), object());
+        assert_eq!(messages.len(), 2);
+    }
+
+    #[test]
+    fn an_inbox_that_was_full_is_tried_again() {
+        let (inbox, messages) = bounded(1);
+        inbox.send(Message::Stop).unwrap();
+        let inflow = Inflow::new(inbox);
+        inflow.applied(key("a"), object());
+        messages.recv().unwrap();
+        inflow.nudge();
+        assert!(matches!(messages.try_recv(), Ok(Message::Inflow(_))));
+        // Nothing waits that was not told already.
+        inflow.nudge();
+        assert!(messages.is_empty());
+    }
+
+    #[test]
+    fn everything_is_synced_once_and_only_after_the_last_watch() {
+        let (inbox, _messages) = bounded(8);
+        let inflow = Inflow::new(inbox);
+        let (first, second): (Arc<str>, Arc<str>) = ("first".into(), "second".into());
+        assert!(inflow.take().events.is_empty(), "before the first watch nothing is known");
+        inflow.expect(&first);
+        inflow.expect(&second);
+        inflow.synced(&first);
+        assert!(inflow.take().events.is_empty());
+        assert_eq!(inflow.unsynced(), [second.clone()]);
+        inflow.synced(&second);
+        assert!(matches!(inflow.take().events.as_slice(), [ObjectEvent::Synced]));
+        // A watch that comes later, such as that of a new namespace, takes nothing back.
+        inflow.expect(&first);
+        inflow.synced(&first);
+        assert!(inflow.take().events.is_empty());
+    }
+
+    #[test]
+    fn what_was_asked_for_is_settled_when_the_compiler_has_it() {
+        let (inbox, _messages) = bounded(8);
+        let inflow = Inflow::new(inbox);
+        assert!(!inflow.are_settled([&key("a")]));
+        inflow.listed(vec![(key("a"), object())], []);
+        inflow.settled([key("a"), key("missing")]);
+        assert!(!inflow.are_settled([&key("a")]), "it waits to be taken");
+        inflow.take();
+        assert!(inflow.are_settled([&key("a"), &key("missing")]));
+        inflow.unsettled([&key("a")]);
+        assert!(!inflow.are_settled([&key("a")]));
+    }
+}

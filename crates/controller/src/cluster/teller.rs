@@ -25,6 +25,8 @@ pub(super) trait Told: Send + Sync {
     fn contact(&self, follow: &Follow);
     /// It is not known any more; `true` when it was until now.
     fn lost(&self, follow: &Follow) -> bool;
+    /// The server answers, and not with what was asked for: nobody need wait for it.
+    fn gave_up(&self, follow: &Follow);
     /// It may not be read, and what can be said about that.
     fn done_without(&self, follow: &Follow, why: Option<Diagnostic>);
 }
@@ -121,6 +123,11 @@ impl Told for Teller {
 
     fn lost(&self, follow: &Follow) -> bool {
         self.contact.stale(follow.kind, &follow.name)
+    }
+
+    /// One Secret that the server does not give, for whatever reason, holds up nothing else.
+    fn gave_up(&self, _: &Follow) {
+        self.settle();
     }
 
     fn done_without(&self, follow: &Follow, why: Option<Diagnostic>) {
