@@ -131,7 +131,7 @@ impl ControlPlane {
     /// # Panics
     /// When the API server answers something else, or nothing.
     pub fn look(&self, path: &str) -> Option<Value> {
-        let answer = self.try_request("GET", path, None).expect("the API server answers");
+        let answer = self.answer("GET", path, None);
         match answer.status {
             200 => Some(answer.body),
             404 => None,
@@ -183,8 +183,18 @@ impl ControlPlane {
         self.done("DELETE", path, None);
     }
 
+    /// An answer, or what the API server said instead: one that tests share shows it nowhere else.
+    fn answer(&self, method: &str, path: &str, body: Option<&Value>) -> Answer {
+        self.try_request(method, path, body).unwrap_or_else(|error| {
+            let mut api_server = lock(&self.api_server);
+            let ended = api_server.ended();
+            let said = api_server.said();
+            panic!("{method} {path}: {error}; the API server ({ended:?}) said:\n{said}")
+        })
+    }
+
     fn done(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
-        let answer = self.try_request(method, path, body).expect("the API server answers");
+        let answer = self.answer(method, path, body);
         assert!((200..300).contains(&answer.status), "{method} {path}: {answer:?}");
         answer.body
     }
