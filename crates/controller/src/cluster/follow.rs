@@ -108,8 +108,9 @@ enum End {
     Gone,
     /// An object does not fit its type.
     Unfit(String),
-    /// Anything else, with how long the server wishes to be left alone.
-    Failed { why: String, is_answer: bool, wait: Option<Duration> },
+    /// Anything else, with the status that the server answered, if it did, and how long it wishes
+    /// to be left alone.
+    Failed { why: String, status: Option<u16>, wait: Option<Duration> },
     /// The right is missing.
     Forbidden(String),
     /// The server has no such kind.
@@ -168,11 +169,15 @@ impl Follow {
                     place.pages = true;
                     continue;
                 }
-                End::Failed { why, is_answer, wait } => {
+                End::Failed { why, status, wait } => {
                     let wait = self.failed(&why, &mut backoff, wait);
-                    if is_answer && backoff.failures() >= REFUSALS_MAX {
+                    if status.is_some() && backoff.failures() >= REFUSALS_MAX {
                         place.version = None;
-                        self.told.gave_up(&self);
+                        // One object that the server cannot give, such as a Secret that it cannot
+                        // decrypt or a name that it cannot parse, must not hold up all others.
+                        if matches!(status, Some(400 | 422 | 500)) {
+                            self.told.gave_up(&self);
+                        }
                     }
                     wait
                 }
@@ -253,11 +258,13 @@ impl Follow {
             },
             None => {
                 let opened = self.open(api, &self.watch_params(true), "").await;
-                if let Err(End::Failed { is_answer: true, .. }) = &opened
-                    && self.known.keys().is_empty()
-                    && backoff.failures() == 0
-                {
-                    return End::CannotStream;
+                if let Err(End::Failed { status: Some(status), .. }) = &opened {
+                    // A server that was replaced by one that does not stream says it this way.
+                    let is_refusal = matches!(status, 400 | 422);
+                    let is_first = self.known.keys().is_empty() && backoff.failures() == 0;
+                    if is_refusal || is_first {
+                        return End::CannotStream;
+                    }
                 }
                 self.follow(opened, place, backoff, Some(Vec::new())).await
             }
@@ -355,7 +362,14 @@ impl Follow {
                     place.version.clone_from(&item.meta().resource_version);
                     self.told.deleted(self, key);
                 }
-                WatchEvent::Deleted(_) => {}
+                // Gone while the list was still on its way.
+                WatchEvent::Deleted(item) => {
+                    let key = key(self.kind, item.meta());
+                    self.forget(&key);
+                    if let Some(list) = &mut list {
+                        list.retain(|(listed, _)| *listed != key);
+                    }
+                }
                 WatchEvent::Bookmark(bookmark) => {
                     let ends = bookmark.metadata.annotations.contains_key(LIST_ENDS);
                     if let Some(listed) = list.take_if(|_| ends) {
@@ -389,7 +403,8 @@ impl Follow {
                 Ok(Err(error)) => return Err(end_of(error)),
                 Err(_) => return Err(no_answer()),
             };
-            for item in page.items {
+            for mut item in page.items {
+                item.be_of(&page.types);
                 let key = key(self.kind, item.meta());
                 self.show(&item);
                 let taken = item.take();
@@ -443,7 +458,7 @@ impl Follow {
 const LIST_ENDS: &str = "k8s.io/initial-events-end";
 
 fn cut(why: &str) -> End {
-    End::Failed { why: why.to_owned(), is_answer: false, wait: None }
+    End::Failed { why: why.to_owned(), status: None, wait: None }
 }
 
 fn no_answer() -> End {
@@ -471,7 +486,10 @@ fn end_of(error: Error) -> End {
     let asked = if status.code == 429 { asked.max(1) } else { asked };
     End::Failed {
         why: format!("{} ({})", status.message, status.code),
-        is_answer: true,
+        status: Some(status.code),
         wait: (asked > 0).then(|| Duration::from_secs(asked.into())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,7 +9,7 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
-use kube::core::DynamicObject;
+use kube::core::{DynamicObject, TypeMeta};
 use serde::de::DeserializeOwned;
 use translate::manifests::{self, FileDiagnostic};
 use translate::{AsRead, ClusterIngressParameters, Object, ObjectKey, ObjectKind};
@@ -32,6 +32,9 @@ pub(super) struct Taken {
 pub(super) trait Item: Resource + Clone + DeserializeOwned + Debug + Send + 'static {
     /// Takes the object in, without what nobody reads.
     fn take(self) -> Taken;
+
+    /// Items of a list do not say what they are, as the list says it for all of them.
+    fn be_of(&mut self, _list: &TypeMeta) {}
 
     /// Shows an Ingress to who reports on them.
     fn show(&self, _observed: &Observed) {}
@@ -84,6 +87,14 @@ watched! {
 
 /// Objects that do not fit their type are read as manifests are: as far as they go.
 impl Item for DynamicObject {
+    fn be_of(&mut self, list: &TypeMeta) {
+        let kind = list.kind.strip_suffix("List").unwrap_or(&list.kind);
+        self.types.get_or_insert_with(|| TypeMeta {
+            api_version: list.api_version.clone(),
+            kind: kind.to_owned(),
+        });
+    }
+
     fn take(mut self) -> Taken {
         prune(&mut self.metadata);
         let text = serde_json::to_string(&self).unwrap_or_default();
