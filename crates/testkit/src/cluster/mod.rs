@@ -6,8 +6,8 @@
 //! There is no kubelet, so a test writes the `EndpointSlice`s of its own backends; those that need
 //! what the controllers of a cluster do start them with [`ControlPlaneOptions::controllers`].
 //!
-//! Everything listens on 127.0.0.1 of a [`network`] that the tests of a process have for
-//! themselves, and nothing outlives the test, however it ends: see [`keeper`].
+//! Everything listens on 127.0.0.1 of a `network` that the tests of a process have for
+//! themselves, and nothing outlives the test, however it ends: see `keeper`.
 
 mod api;
 mod assets;
