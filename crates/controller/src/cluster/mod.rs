@@ -161,6 +161,9 @@ impl Watches {
         // Whose an Ingress is, its class says. Who reads the whole cluster and cannot see classes
         // must not conclude that no Ingress is ours; with Roles alone, settings name the classes.
         let does_without_classes = matches!(scope, Scope::Namespaces(_));
+        // Else the first watches could have listed before the last are expected.
+        let start: Arc<str> = "start".into();
+        inflow.expect(&start);
         let mut tasks = vec![
             maker.everywhere::<IngressClass>(does_without_classes, None, Wanted::All),
             maker.everywhere::<ClusterIngressParameters>(true, None, Wanted::All),
@@ -183,14 +186,12 @@ impl Watches {
             Scope::Namespaces(namespaces) => {
                 for namespace in namespaces {
                     let watches = maker.namespace(&namespace.into());
-                    tasks.extend(watches.map(|watch| {
-                        inflow.expect(&watch.name);
-                        watch.task
-                    }));
+                    tasks.extend(watches.map(|watch| watch.task));
                 }
             }
             Scope::Selected(selector) => tasks.extend(maker.selected(selector)),
         }
+        inflow.synced(&start);
         let referenced = referenced::run(maker.clone(), wants);
         tasks.push(maker.spawn(referenced));
         tasks.push(maker.spawn(nudge(Arc::clone(&inflow))));
@@ -269,6 +270,7 @@ impl Maker {
         wanted: Wanted,
     ) -> Ending {
         let resource = K::plural(&());
+        let is_expected = matches!(wanted, Wanted::All);
         let name = match &object {
             Some(object) => format!("{resource} {namespace}/{object}"),
             None => format!("{resource} in {namespace}"),
@@ -286,6 +288,10 @@ impl Maker {
             observed: self.observed.clone(),
         };
         let (name, known) = (Arc::clone(&follow.name), follow.known.clone());
+        if is_expected {
+            // Before it can have listed: else it would be waited for without end.
+            self.inflow.expect(&name);
+        }
         let client = &self.settings.clients.reading;
         let untyped = ApiResource::erase::<K>(&());
         let untyped: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &untyped);
@@ -345,13 +351,7 @@ async fn follow_namespaces(
             }
         }
         for namespace in joining {
-            watched.entry(Arc::clone(&namespace)).or_insert_with(|| {
-                let watches = maker.namespace(&namespace);
-                for watch in &watches {
-                    maker.inflow.expect(&watch.name);
-                }
-                watches
-            });
+            watched.entry(Arc::clone(&namespace)).or_insert_with(|| maker.namespace(&namespace));
         }
         maker.inflow.synced(&name);
     }
