@@ -11,6 +11,7 @@
 //! handed over only once everything that was there at the start has been read.
 
 mod changes;
+mod check;
 mod cluster;
 mod compiler;
 mod last_good;
@@ -35,14 +36,15 @@ use model::{Diagnostic, Listener, Report};
 use telemetry::{BuildKind, Telemetry};
 use translate::{References, Settings, Translation};
 
+pub use check::{Check, CheckSettings, Expected, Named, Outcome, check};
 pub use cluster::{
     ApiServer, Clients, ClusterSettings, ConnectError, Scope, is_in_pod, pod_namespace,
 };
 pub use last_good::LastGood;
 pub use load::{LoadError, Loaded, LoadedCluster, load, load_cluster};
 pub use report::{
-    Address, Published, Replica, Replicas, ReportSettings, TICKET_KEY_LEN, TicketKeySettings,
-    UseKeys, replicas,
+    Address, Condition, Published, Replica, Replicas, ReportSettings, TICKET_KEY_LEN,
+    TicketKeySettings, UseKeys, replicas,
 };
 pub use resolve::local_addresses;
 pub use reviews::Reviewer;

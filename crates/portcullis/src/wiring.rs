@@ -183,15 +183,20 @@ pub(crate) fn ticket_keys(
     settings: &Settings,
     use_keys: impl Fn(&[[u8; TICKET_KEY_LEN]]) + Send + Sync + 'static,
 ) -> Option<TicketKeySettings> {
-    let secret = match &settings.ticket_keys_secret {
-        Auto::Auto => {
-            let namespace = election_lease(settings)?.namespace;
-            NamespacedName { namespace, name: DEFAULT_TICKET_KEYS.to_owned() }
-        }
-        Auto::Set(secret) => secret.at()?,
-    };
+    let secret = ticket_keys_secret(settings)?;
     let NamespacedName { namespace, name } = secret;
     Some(TicketKeySettings { namespace, name, use_keys: Arc::new(use_keys) })
+}
+
+/// The Secret with the keys of session tickets, where replicas share them.
+pub(crate) fn ticket_keys_secret(settings: &Settings) -> Option<NamespacedName> {
+    match &settings.ticket_keys_secret {
+        Auto::Auto => {
+            let namespace = election_lease(settings)?.namespace;
+            Some(NamespacedName { namespace, name: DEFAULT_TICKET_KEYS.to_owned() })
+        }
+        Auto::Set(secret) => secret.at(),
+    }
 }
 
 /// The Lease of the election; none where this process takes part in none.

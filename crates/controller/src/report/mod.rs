@@ -42,10 +42,12 @@ use tokio::task::JoinSet;
 use translate::Translation;
 
 pub use address::Address;
+pub(crate) use address::{OfService, of_service};
 pub use address_source::Published;
 pub(crate) use complaint::reason;
 pub(crate) use observed::Observed;
-pub use replica::{Replica, Replicas, replicas};
+pub use replica::{Condition, Replica, Replicas, replicas};
+pub(crate) use replica::{ELECTION, seen};
 pub use ticket_keys::{TICKET_KEY_LEN, TicketKeySettings, UseKeys};
 
 use crate::cluster::Clients;

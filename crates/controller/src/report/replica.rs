@@ -17,6 +17,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use kube::Api;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use serde::Serialize;
 use serde_json::json;
 use tokio::sync::watch;
 use tokio::time::timeout;
@@ -28,7 +29,7 @@ use super::lease::Leadership;
 use crate::cluster::Clients;
 
 /// On every such Lease: the election that its replica takes part in.
-const ELECTION: &str = "portcullis.io/election";
+pub(crate) const ELECTION: &str = "portcullis.io/election";
 const GENERATION: &str = "portcullis.io/generation";
 const SINCE: &str = "portcullis.io/serving-since";
 const VERSION: &str = "portcullis.io/version";
@@ -39,6 +40,9 @@ const RENEW: Duration = Duration::from_secs(10);
 
 /// How long a replica that says nothing is taken for alive.
 pub(crate) const ALIVE_SECONDS: i32 = 40;
+
+/// A replica that serves something else than the newest for this long lags behind, in seconds.
+const LAG: i64 = 10;
 
 /// Between two writes there is at least this much time.
 const SPACING: Duration = Duration::from_secs(1);
@@ -89,6 +93,57 @@ impl Replicas {
     pub fn is_alive(&self, replica: &Replica) -> bool {
         self.now - replica.seen <= i64::from(ALIVE_SECONDS)
     }
+}
+
+/// How a replica is, among all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Condition {
+    /// It serves the newest.
+    Current,
+    /// It has yet to serve the newest, which is new.
+    Following,
+    /// It should long serve the newest.
+    Lagging,
+    /// It serves nothing yet.
+    Starting,
+    /// It has not been heard of.
+    Lost,
+}
+
+impl Replicas {
+    /// How one of them is.
+    ///
+    /// What the replica that changed last serves is the newest; who serves something else has as
+    /// long as that is old to serve it, too.
+    #[must_use]
+    pub fn condition(&self, replica: &Replica) -> Condition {
+        if !self.is_alive(replica) {
+            return Condition::Lost;
+        }
+        if replica.generation.is_none() {
+            return Condition::Starting;
+        }
+        let alive = self.replicas.iter().filter(|other| self.is_alive(other));
+        let newest = alive.max_by_key(|other| other.serving_since);
+        // The first that served the newest tells how long it is there for all.
+        let newest = newest.and_then(|newest| newest.generation.as_deref());
+        if newest == replica.generation.as_deref() {
+            return Condition::Current;
+        }
+        let serves_newest = |other: &&Replica| other.generation.as_deref() == newest;
+        let serving = self.replicas.iter().filter(serves_newest);
+        match serving.filter_map(|other| other.serving_since).min() {
+            Some(first) if self.now - first > LAG => Condition::Lagging,
+            _ => Condition::Following,
+        }
+    }
+}
+
+/// Whether the replica of this Lease has been heard of lately.
+pub(crate) fn seen(lease: &Lease, now: i64) -> bool {
+    let renewed = lease.spec.as_ref().and_then(|spec| spec.renew_time.as_ref());
+    renewed.is_some_and(|time| now - time.0.as_second() <= i64::from(ALIVE_SECONDS))
 }
 
 /// Whether another replica than this one lives; `false` where nobody may know.

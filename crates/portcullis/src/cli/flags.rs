@@ -20,6 +20,11 @@ pub(crate) struct ReadFlags(Flags);
 #[derive(Clone, Debug)]
 pub(crate) struct InstallationFlags(Flags);
 
+/// The flags of the command that looks for what is wrong with an installation: what it reads, what
+/// it tells, and whom it trusts.
+#[derive(Clone, Debug)]
+pub(crate) struct CheckFlags(Flags);
+
 #[derive(Clone, Debug)]
 struct Flags {
     layers: Layers,
@@ -50,6 +55,13 @@ impl InstallationFlags {
     /// The settings, with environment and file.
     pub(crate) fn settings(self) -> Result<Settings, Vec<SettingsError>> {
         self.0.settings(&[])
+    }
+}
+
+impl CheckFlags {
+    /// The settings, with environment and file; `presets` hold where nobody says otherwise.
+    pub(crate) fn settings(self, presets: &[(&str, &str)]) -> Result<Settings, Vec<SettingsError>> {
+        self.0.settings(presets)
     }
 }
 
@@ -102,6 +114,22 @@ fn is_for_telling(setting: &Setting) -> bool {
 /// Whether a command that asks about an installation has this flag.
 fn is_of_installation(setting: &Setting) -> bool {
     matches!(setting.name, "kubeconfig" | "context" | "pod-namespace" | "election-lease")
+}
+
+/// Whether something that is checked depends on it.
+fn is_for_checking(setting: &Setting) -> bool {
+    (is_for_reading(setting) && setting.name != "cluster")
+        || matches!(
+            setting.name,
+            "publish-service"
+                | "publish-address"
+                | "publish-nodes"
+                | "election-lease"
+                | "ticket-keys-secret"
+                | "pod-namespace"
+                | "webhook-configuration"
+                | "webhook-secret"
+        )
 }
 
 fn config_argument() -> Arg {
@@ -198,4 +226,5 @@ flags! {
     ServeFlags |_| true;
     ReadFlags is_for_reading;
     InstallationFlags is_of_installation;
+    CheckFlags is_for_checking;
 }

@@ -3,6 +3,7 @@
 //! Exit codes are 0 for success, 1 where something was found (errors in manifests, an expectation
 //! that does not hold), 2 where the command could not be understood or carried out.
 
+mod check;
 mod demo;
 mod echo;
 mod explain;
@@ -56,6 +57,7 @@ enum Command {
     Lint(lint::LintArguments),
     Routes(routes::RoutesArguments),
     Explain(explain::ExplainArguments),
+    Check(check::CheckArguments),
     Status(status::StatusArguments),
     Webhook(webhook::WebhookArguments),
     Echo(echo::EchoArguments),
@@ -132,6 +134,7 @@ impl Command {
             Self::Lint(arguments) => arguments.run(),
             Self::Routes(arguments) => arguments.run(),
             Self::Explain(arguments) => arguments.run(),
+            Self::Check(arguments) => arguments.run(),
             Self::Status(arguments) => arguments.run(),
             Self::Webhook(arguments) => arguments.run(),
             Self::Echo(arguments) => arguments.run(),

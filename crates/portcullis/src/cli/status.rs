@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use controller::{Replica, Replicas};
+use controller::{Condition, Replica, Replicas};
 use serde::Serialize;
 
 use super::flags::InstallationFlags;
@@ -15,9 +15,6 @@ use crate::wiring;
 
 /// The schema of the JSON form.
 const SCHEMA: &str = "portcullis.status/v1";
-
-/// A replica that serves something else than the newest for this long lags behind, in seconds.
-const LAG: i64 = 10;
 
 /// Show the replicas in a cluster: what each serves, who leads, and which lag behind.
 #[derive(Args, Clone, Debug)]
@@ -87,31 +84,13 @@ struct Document<'r> {
     problems: &'r [String],
 }
 
-/// How a replica is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-enum Condition {
-    /// It serves the newest.
-    Current,
-    /// It has yet to serve the newest, which is new.
-    Following,
-    /// It should long serve the newest.
-    Lagging,
-    /// It serves nothing yet.
-    Starting,
-    /// It has not been heard of.
-    Lost,
-}
-
-impl Condition {
-    fn word(self) -> &'static str {
-        match self {
-            Self::Current => "current",
-            Self::Following => "following",
-            Self::Lagging => "lagging",
-            Self::Starting => "starting",
-            Self::Lost => "lost",
-        }
+fn word(condition: Condition) -> &'static str {
+    match condition {
+        Condition::Current => "current",
+        Condition::Following => "following",
+        Condition::Lagging => "lagging",
+        Condition::Starting => "starting",
+        Condition::Lost => "lost",
     }
 }
 
@@ -141,32 +120,8 @@ impl Row {
             serving_seconds: replica.serving_since.map(ago),
             seen_seconds: ago(replica.seen),
             leads: replica.is_leader,
-            condition: condition(replica, all),
+            condition: all.condition(replica),
         }
-    }
-}
-
-/// What the replica that changed last serves is the newest; who serves something else has as long
-/// as that is old to serve it, too.
-fn condition(replica: &Replica, all: &Replicas) -> Condition {
-    if !all.is_alive(replica) {
-        return Condition::Lost;
-    }
-    if replica.generation.is_none() {
-        return Condition::Starting;
-    }
-    let alive = all.replicas.iter().filter(|other| all.is_alive(other));
-    let newest = alive.max_by_key(|other| other.serving_since);
-    // The first that served the newest tells how long it is there for all.
-    let newest = newest.and_then(|newest| newest.generation.as_deref());
-    if newest == replica.generation.as_deref() {
-        return Condition::Current;
-    }
-    let serving_newest = all.replicas.iter().filter(|other| other.generation.as_deref() == newest);
-    let first = serving_newest.filter_map(|other| other.serving_since).min();
-    match first {
-        Some(first) if all.now - first > LAG => Condition::Lagging,
-        _ => Condition::Following,
     }
 }
 
@@ -208,7 +163,7 @@ fn text(rows: &[Row], paint: Paint) -> String {
                 row.serving_seconds.map_or_else(|| "-".to_owned(), age),
                 age(row.seen_seconds),
                 if row.leads { "yes" } else { "" }.to_owned(),
-                row.condition.word().to_owned(),
+                word(row.condition).to_owned(),
             ]
         })
         .collect();
@@ -243,7 +198,7 @@ mod tests {
 
     fn conditions(replicas: Vec<Replica>, now: i64) -> Vec<Condition> {
         let all = Replicas { replicas, leader: Some("a_1".into()), now };
-        all.replicas.iter().map(|one| condition(one, &all)).collect()
+        all.replicas.iter().map(|one| all.condition(one)).collect()
     }
 
     #[test]

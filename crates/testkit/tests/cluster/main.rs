@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails, helpers included")]
 
 mod cert_manager;
+mod check;
 mod conformance;
 mod control_plane;
 mod faults;
