@@ -61,6 +61,11 @@ pub(crate) fn wanted(seen: &Seen, is_served: Option<bool>, addresses: &[Address]
     }
 }
 
+/// How long an Ingress with our addresses must be unserved before they are withdrawn. One is seen
+/// before it is built, such as when its namespace is selected again; and names that are taken out
+/// of DNS do not come back as quickly as routes do.
+const WITHDRAW_AFTER: Duration = Duration::from_secs(5);
+
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Plan {
@@ -69,6 +74,8 @@ pub(crate) struct Plan {
     under_way: BTreeSet<IngressKey>,
     /// Those that were written of late, or could not be.
     attempts: HashMap<IngressKey, Attempt>,
+    /// Since when those that are not served any more are not.
+    leaving: HashMap<IngressKey, Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -90,11 +97,19 @@ impl Plan {
         self.due.clear();
         let mut next: Option<Instant> = None;
         let mut differing = BTreeSet::new();
+        let mut leaving = HashMap::new();
         observed.each(|key, seen| {
-            if wanted(seen, is_served(served, key), addresses).is_none() {
-                return;
-            }
+            let Some(write) = wanted(seen, is_served(served, key), addresses) else { return };
             differing.insert(key.clone());
+            if matches!(write, Write::Withdraw) {
+                let since = self.leaving.get(key).copied().unwrap_or(now);
+                leaving.insert(key.clone(), since);
+                if now < since + WITHDRAW_AFTER {
+                    let at = since + WITHDRAW_AFTER;
+                    next = Some(next.map_or(at, |next| next.min(at)));
+                    return;
+                }
+            }
             if self.under_way.contains(key) {
                 return;
             }
@@ -105,6 +120,7 @@ impl Plan {
                 _ => self.due.push_back(key.clone()),
             }
         });
+        self.leaving = leaving;
         self.attempts.retain(|key, attempt| now < attempt.next || differing.contains(key));
         next
     }
@@ -244,14 +260,26 @@ mod tests {
         observed.observe(&ingress("moved", 1, &["192.0.2.1"], Some(OUR_NAME)));
         observed.observe(&ingress("taken-over", 1, &["192.0.2.1"], Some("another")));
         observed.observe(&ingress("empty", 1, &[], Some(OUR_NAME)));
-        let begun = begun(
-            &mut Plan::default(),
-            Instant::now(),
-            &observed,
-            &served(&[]),
-            &addresses(&["192.0.2.1"]),
-        );
-        assert_eq!(begun, [("moved".to_owned(), Write::Withdraw)]);
+        let (mut plan, now) = (Plan::default(), Instant::now());
+        let addresses = addresses(&["192.0.2.1"]);
+        let mut at = |now| begun(&mut plan, now, &observed, &served(&[]), &addresses);
+        assert_eq!(at(now), []);
+        assert_eq!(at(now + WITHDRAW_AFTER), [("moved".to_owned(), Write::Withdraw)]);
+    }
+
+    #[test]
+    fn what_is_seen_before_it_is_built_keeps_its_addresses() {
+        let observed = Observed::new(OUR_NAME);
+        observed.observe(&ingress("web", 1, &["192.0.2.1"], Some(OUR_NAME)));
+        let (mut plan, now) = (Plan::default(), Instant::now());
+        let addresses = addresses(&["192.0.2.1"]);
+        let second = Duration::from_secs(1);
+        assert_eq!(begun(&mut plan, now, &observed, &served(&[]), &addresses), []);
+        let built = served(&[("web", true)]);
+        assert_eq!(begun(&mut plan, now + second, &observed, &built, &addresses), []);
+        // It begins anew, should it go later.
+        let later = now + WITHDRAW_AFTER;
+        assert_eq!(begun(&mut plan, later, &observed, &served(&[]), &addresses), []);
     }
 
     #[test]
