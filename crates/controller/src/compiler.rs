@@ -48,6 +48,10 @@ const CHECK_QUIET: Duration = Duration::from_secs(1);
 /// answer must not hold up everything else.
 const HOLD_MAX: Duration = Duration::from_secs(2);
 
+/// The same before anything is served: then nothing is held up but the start, which would serve
+/// the default certificate in place of one that is on its way.
+const FIRST_HOLD_MAX: Duration = Duration::from_secs(30);
+
 /// What the compiler is told.
 pub(crate) enum Message {
     /// A source has news.
@@ -251,6 +255,10 @@ impl Compiler {
 
     /// Answers by the objects as they are; not at all before all of them have been read.
     fn review(&self, Question { proposal, answer }: Question) {
+        // Who waited too long must not cost those who build.
+        if answer.is_closed() {
+            return;
+        }
         let Some(current) = self.current.as_ref().filter(|_| self.objects.is_synced()) else {
             return;
         };
@@ -300,9 +308,7 @@ impl Compiler {
         if self.due != Relevance::None {
             let soonest = self.pace.next_build(now);
             return match self.hold.since {
-                // Before the first publish it waits as long as it takes.
-                Some(_) if self.hold.is_tried && self.current.is_none() => None,
-                Some(since) if self.hold.is_tried => Some(soonest.max(since + HOLD_MAX)),
+                Some(since) if self.hold.is_tried => Some(soonest.max(since + self.hold_max())),
                 _ => Some(soonest),
             };
         }
@@ -360,7 +366,7 @@ impl Compiler {
             return false;
         }
         let since = *self.hold.since.get_or_insert(now);
-        if self.current.is_some() && now >= since + HOLD_MAX {
+        if now >= since + self.hold_max() {
             tracing::warn!("objects that Ingresses name are still to come: serving without them");
             // They are told when they come.
             self.hold = Hold::default();
@@ -369,6 +375,11 @@ impl Compiler {
         self.hold.is_tried = true;
         self.due = Relevance::Full;
         true
+    }
+
+    /// How long a build may be held back.
+    fn hold_max(&self) -> Duration {
+        if self.current.is_some() { HOLD_MAX } else { FIRST_HOLD_MAX }
     }
 
     /// Endpoints alone, where that is possible.

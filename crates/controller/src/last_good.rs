@@ -13,7 +13,7 @@
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -81,10 +81,16 @@ impl LastGood {
         if metadata.len() > BYTES_MAX {
             return Err(invalid("it is too large"));
         }
-        if self.keeps_keys && metadata.mode() & 0o077 != 0 {
-            return Err(invalid("others than its owner may read or write it, and it has keys"));
+        if metadata.mode() & 0o022 != 0 {
+            return Err(invalid("others than its owner may write it"));
         }
-        decode(&fs::read(&self.path)?)
+        if self.keeps_keys && metadata.mode() & 0o077 != 0 {
+            return Err(invalid("others than its owner may read it, and it has keys"));
+        }
+        // Of the file that was looked at, whatever has that name by now.
+        let mut bytes = Vec::new();
+        file.take(BYTES_MAX).read_to_end(&mut bytes)?;
+        decode(&bytes)
     }
 
     fn write(&self, served: &Translation) -> io::Result<()> {
@@ -293,6 +299,10 @@ mod tests {
         last_good.write(&served()).unwrap();
         fs::set_permissions(&last_good.path, fs::Permissions::from_mode(0o640)).unwrap();
         assert!(last_good.read().unwrap_err().to_string().contains("others than its owner"));
+        let without_keys = LastGood { keeps_keys: false, ..last_good.clone() };
+        assert!(without_keys.read().is_ok());
+        fs::set_permissions(&last_good.path, fs::Permissions::from_mode(0o620)).unwrap();
+        assert!(without_keys.read().unwrap_err().to_string().contains("others than its owner"));
     }
 
     #[test]

@@ -56,6 +56,9 @@ const REFUSALS_MAX: u32 = 3;
 /// started and does not know its own roles yet.
 const FORBIDDEN_MIN: u32 = 3;
 
+/// After so many, about 16 seconds, the start does not wait for a namespace that may not be read.
+const EXCUSED_MIN: u32 = 6;
+
 /// How often a kind that is not installed is looked for.
 const ABSENT_LOOK: Duration = Duration::from_secs(10);
 
@@ -149,7 +152,11 @@ impl Follow {
                 End::Gone => {
                     tracing::debug!(watch = &*self.name, "the place of the watch is gone: listing");
                     place.version = None;
-                    continue;
+                    if begun.elapsed() >= SHORT {
+                        continue;
+                    }
+                    // A server that forgets at once is not asked for list after list.
+                    backoff.next(None, fastrand::f64())
                 }
                 End::Unfit(why) => {
                     tracing::warn!(
@@ -239,6 +246,9 @@ impl Follow {
         }
         let is_silent = self.is_optional;
         self.told.done_without(self, if is_silent { None } else { Some(diagnostic) });
+        if backoff.failures() >= EXCUSED_MIN && self.namespace.is_some() {
+            self.told.excused(self);
+        }
         wait
     }
 

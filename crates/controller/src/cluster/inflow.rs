@@ -25,6 +25,10 @@ struct Waiting {
     /// The watches whose first list is still to come; nothing is synced before the first is named.
     unsynced: Option<HashSet<Arc<str>>>,
     told_synced: bool,
+    /// Of those, the ones whose namespace may not be read.
+    excused: HashSet<Arc<str>>,
+    /// The resources of which some list has come.
+    resources: HashSet<String>,
     /// What each watch has to say.
     problems: BTreeMap<Arc<str>, Vec<Diagnostic>>,
     /// Objects that were asked for by name, and have been found or found missing.
@@ -104,9 +108,18 @@ impl Inflow {
     /// A watch has listed, or need not.
     pub(super) fn synced(self: &Arc<Self>, watch: &Arc<str>) {
         self.change(|waiting| {
+            waiting.resources.insert(resource_of(watch).to_owned());
             if let Some(unsynced) = &mut waiting.unsynced {
                 unsynced.remove(watch);
             }
+        });
+    }
+
+    /// A watch of a namespace may not list: nothing waits for it where others of its kind have
+    /// listed. Where none has, it is more likely that all rights are missing.
+    pub(super) fn excused(self: &Arc<Self>, watch: &Arc<str>) {
+        self.change(|waiting| {
+            waiting.excused.insert(Arc::clone(watch));
         });
     }
 
@@ -178,12 +191,22 @@ impl Inflow {
             diagnostics: waiting.problems.values().flatten().cloned().collect(),
             stale_files: 0,
         };
-        if !waiting.told_synced && waiting.unsynced.as_ref().is_some_and(HashSet::is_empty) {
+        let is_done = |watch: &Arc<str>| {
+            waiting.excused.contains(watch) && waiting.resources.contains(resource_of(watch))
+        };
+        let is_synced =
+            waiting.unsynced.as_ref().is_some_and(|unsynced| unsynced.iter().all(is_done));
+        if !waiting.told_synced && is_synced {
             waiting.told_synced = true;
             batch.events.push(ObjectEvent::Synced);
         }
         batch
     }
+}
+
+/// The resource of a watch, by its name: `ingresses in shop`.
+fn resource_of(watch: &str) -> &str {
+    watch.split_once(' ').map_or(watch, |(resource, _)| resource)
 }
 
 #[cfg(test)]
@@ -248,6 +271,21 @@ mod tests {
         inflow.expect(&first);
         inflow.synced(&first);
         assert!(inflow.take().events.is_empty());
+    }
+
+    #[test]
+    fn a_namespace_without_rights_holds_up_no_other_and_alone_is_not_done_without() {
+        let (inbox, _messages) = bounded(8);
+        let inflow = Inflow::new(inbox);
+        let name = |namespace: &str| -> Arc<str> { format!("ingresses in {namespace}").into() };
+        for namespace in ["shop", "bank"] {
+            inflow.expect(&name(namespace));
+        }
+        inflow.excused(&name("shop"));
+        inflow.excused(&name("bank"));
+        assert!(inflow.take().events.is_empty(), "no right at all is a mistake");
+        inflow.synced(&name("bank"));
+        assert!(matches!(inflow.take().events.as_slice(), [ObjectEvent::Synced]));
     }
 
     #[test]

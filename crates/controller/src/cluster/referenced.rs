@@ -89,7 +89,11 @@ fn follow(
             // What is known serves on until the new watch has listed.
             let watch = all(maker, &keys);
             let known: Vec<Ending> = match before {
-                Some(Group::Whole(_, watch)) => vec![watch],
+                Some(Group::Whole(names, watch)) => {
+                    // What nobody names is not kept up to date any more.
+                    maker.inflow.unsettled(names.difference(&keys));
+                    vec![watch]
+                }
                 Some(Group::ByName(watches)) => watches.into_values().collect(),
                 None => Vec::new(),
             };

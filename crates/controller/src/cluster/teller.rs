@@ -27,6 +27,8 @@ pub(super) trait Told: Send + Sync {
     fn lost(&self, follow: &Follow) -> bool;
     /// The server answers, and not with what was asked for: nobody need wait for it.
     fn gave_up(&self, follow: &Follow);
+    /// It may not be read for so long that nobody should wait for it.
+    fn excused(&self, follow: &Follow);
     /// It may not be read, and what can be said about that.
     fn done_without(&self, follow: &Follow, why: Option<Diagnostic>);
 }
@@ -128,6 +130,10 @@ impl Told for Teller {
     /// One Secret that the server does not give, for whatever reason, holds up nothing else.
     fn gave_up(&self, _: &Follow) {
         self.settle();
+    }
+
+    fn excused(&self, follow: &Follow) {
+        self.inflow.excused(&follow.name);
     }
 
     fn done_without(&self, follow: &Follow, why: Option<Diagnostic>) {
