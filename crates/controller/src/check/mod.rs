@@ -29,7 +29,7 @@ use crate::load::load_cluster;
 use ask::Asker;
 
 /// How long an API server may take to list everything.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// An object in a namespace.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -59,7 +59,9 @@ fn one(id: &'static str, found: &[&Diagnostic], good: &str) -> Check {
     let says = |one: &&Diagnostic| format!("{}: {}", one.object, one.message);
     let mut message = found.iter().take(NAMED_MAX).map(says).collect::<Vec<_>>().join("; ");
     if let Some(more @ 1..) = found.len().checked_sub(NAMED_MAX) {
-        message.push_str(&format!("; and {more} more, which `portcullis lint --cluster` has"));
+        message.push_str("; and ");
+        message.push_str(&more.to_string());
+        message.push_str(" more, which `portcullis lint --cluster` has");
     }
     let check = if worst.severity == Severity::Error {
         Check::error(id, message, worst.remedy())

@@ -69,7 +69,7 @@ pub(super) async fn ready(asker: &Asker, namespace: &str, service: &str) -> Aske
     let slices = Api::<EndpointSlice>::namespaced(asker.client.clone(), namespace);
     let labels = format!("kubernetes.io/service-name={service}");
     asker.list(&slices, &labels).await.map(|slices| {
-        let endpoints = slices.into_iter().flat_map(|slice| slice.endpoints).flatten();
+        let endpoints = slices.into_iter().filter_map(|slice| slice.endpoints).flatten();
         // Who says nothing of it is ready.
         let is_ready = |conditions: Option<bool>| conditions.unwrap_or(true);
         endpoints

@@ -264,7 +264,7 @@ mod tests {
         inflow.expect(&second);
         inflow.synced(&first);
         assert!(inflow.take().events.is_empty());
-        assert_eq!(inflow.unsynced(), [second.clone()]);
+        assert_eq!(inflow.unsynced(), std::slice::from_ref(&second));
         inflow.synced(&second);
         assert!(matches!(inflow.take().events.as_slice(), [ObjectEvent::Synced]));
         // A watch that comes later, such as that of a new namespace, takes nothing back.

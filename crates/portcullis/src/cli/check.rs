@@ -55,9 +55,9 @@ enum Deny {
 }
 
 const EXAMPLES: &str = "\
-Give it the settings of the installation that differ from the shipped ones. Nothing is written. What
-cannot be asked with your rights is skipped, and says why. Exit code 1 says that there are errors, or
-with --deny warnings also warnings; 2 that there is no way to an API server.
+Give it the settings of the installation that differ from the shipped ones. Nothing is written.
+What cannot be asked with your rights is skipped, and says why. Exit code 1 says that there are
+errors, or with --deny warnings also warnings; 2 that there is no way to an API server.
 
 Examples:
   portcullis check                                 # the shipped installation

@@ -62,9 +62,10 @@ fn event(kind: &str, name: &str) -> String {
 }
 
 fn list_ends() -> String {
-    r#"{"type":"BOOKMARK","object":{"apiVersion":"v1","kind":"Service","metadata":{"resourceVersion":"6","annotations":{"k8s.io/initial-events-end":"true"}}}}"#
-        .to_owned()
-        + "\n"
+    let annotations = r#"{"k8s.io/initial-events-end":"true"}"#;
+    let metadata = format!(r#"{{"resourceVersion":"6","annotations":{annotations}}}"#);
+    let object = format!(r#"{{"apiVersion":"v1","kind":"Service","metadata":{metadata}}}"#);
+    format!(r#"{{"type":"BOOKMARK","object":{object}}}"#) + "\n"
 }
 
 /// Follows until what is known of the objects is as wanted.
