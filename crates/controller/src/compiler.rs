@@ -12,6 +12,8 @@
 //! What must hold: what is served equals the translation of the objects as they are, once nothing
 //! waits. A whole build is the definition; shorter ones are checked against it when there is time.
 
+mod pace;
+
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,16 +34,10 @@ use crate::resolve::{self, Known, Names, Query, Resolved, SystemLookup};
 use crate::reviews::Question;
 use crate::source::Batch;
 use crate::{Change, Publish, Tell};
+use pace::Pace;
 
 /// How many messages may wait. Sources wait at it, so that nothing is lost.
 pub(crate) const MESSAGES_MAX: usize = 1_024;
-
-/// Without any change everything is built this often, since certificates expire by themselves.
-const REBUILD: Duration = Duration::from_hours(1);
-
-/// After a short build, this much quiet is waited for before a whole one checks it and renews the
-/// report; more, where a whole build takes more than a twentieth of it.
-const CHECK_QUIET: Duration = Duration::from_secs(1);
 
 /// How long a configuration waits for objects that it names and that were not read before. A change
 /// of a certificate's name must not serve another certificate in between; a server that does not
@@ -51,6 +47,9 @@ const HOLD_MAX: Duration = Duration::from_secs(2);
 /// The same before anything is served: then nothing is held up but the start, which would serve
 /// the default certificate in place of one that is on its way.
 const FIRST_HOLD_MAX: Duration = Duration::from_secs(30);
+
+/// From so many Services on the endpoints of all are looked at.
+const TOUCHED_MAX: usize = 64;
 
 /// What the compiler is told.
 pub(crate) enum Message {
@@ -81,6 +80,8 @@ pub(crate) struct Compiler {
     current: Option<Translation>,
     /// What must be built.
     due: Relevance,
+    /// The Services whose endpoints changed since they were built.
+    touched: BTreeSet<(Arc<str>, Arc<str>)>,
     /// The last build failed: whatever changes next, everything is built.
     has_failed: bool,
     /// The report changed although nothing must be built.
@@ -123,42 +124,6 @@ pub(crate) struct Outside {
     pub(crate) latest: Arc<Latest>,
 }
 
-/// When builds may start.
-#[derive(Debug, Default)]
-struct Pace {
-    last_end: Option<Instant>,
-    last_took: Duration,
-    last_full_took: Duration,
-    last_full_end: Option<Instant>,
-    /// A short build was served that no whole one has checked.
-    is_unchecked: bool,
-}
-
-impl Pace {
-    fn built(&mut self, is_full: bool, started: Instant, ended: Instant) {
-        self.last_took = ended - started;
-        self.last_end = Some(ended);
-        self.is_unchecked = !is_full;
-        if is_full {
-            self.last_full_took = self.last_took;
-            self.last_full_end = Some(ended);
-        }
-    }
-
-    /// When a build that is due may start.
-    fn next_build(&self, now: Instant) -> Instant {
-        self.last_end.map_or(now, |end| end + self.last_took)
-    }
-
-    /// When a whole build is due although nothing changed.
-    fn next_check(&self) -> Option<Instant> {
-        if self.is_unchecked {
-            return Some(self.last_end? + CHECK_QUIET.max(self.last_full_took * 20));
-        }
-        Some(self.last_full_end? + REBUILD)
-    }
-}
-
 impl Compiler {
     pub(crate) fn new(
         settings: Settings,
@@ -173,6 +138,7 @@ impl Compiler {
             translate: translate::translate,
             current: None,
             due: Relevance::None,
+            touched: BTreeSet::new(),
             has_failed: false,
             is_report_due: false,
             from_source: Vec::new(),
@@ -288,6 +254,10 @@ impl Compiler {
                     _ => Relevance::Full,
                 };
                 self.due = self.due.max(relevance);
+                // Of slices and `Endpoints` that is the name of their Service.
+                if relevance == Relevance::Endpoints {
+                    self.touched.insert((key.namespace.clone(), key.name.clone()));
+                }
             }
         }
         self.outside.telemetry.stale_files(batch.stale_files as u64);
@@ -343,6 +313,7 @@ impl Compiler {
             return self.pace.built(true, started, Instant::now());
         }
         self.has_failed = false;
+        self.touched.clear();
         let before = self.current.replace(translation);
         self.ask_names();
         match self.difference(before.as_ref()) {
@@ -386,13 +357,20 @@ impl Compiler {
     fn build_endpoints(&mut self) {
         let started = Instant::now();
         let Some(current) = &mut self.current else { return self.build_all() };
-        let build = || translate::endpoints_only(&self.objects, &self.settings, current);
+        // Many at once are as quickly found by looking at all.
+        let build = || match self.touched.len() {
+            1..TOUCHED_MAX => {
+                translate::endpoints_of(&self.objects, &self.settings, current, &self.touched)
+            }
+            _ => translate::endpoints_only(&self.objects, &self.settings, current),
+        };
         match catch_unwind(AssertUnwindSafe(build)) {
             Ok(Some(endpoints)) => current.endpoints = endpoints,
             Ok(None) => return self.build_all(),
             Err(panic) => return self.failed(BuildKind::Endpoints, started, &*panic),
         }
         self.due = Relevance::None;
+        self.touched.clear();
         if self.publish(Change::EndpointsOnly, started) {
             let took_us = started.elapsed().as_micros();
             tracing::debug!(took_us, "serving other endpoints");

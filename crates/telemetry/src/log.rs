@@ -53,8 +53,12 @@ impl std::error::Error for LogError {}
 /// When `level` cannot be read, or a log was set up before.
 pub fn init(format: Format, level: &str, color: bool) -> Result<(), LogError> {
     // What clients do to a connection is the HTTP/2 library's to say only where it is asked:
-    // otherwise they could write lines at will.
-    let level = if level.contains("h2") { level.to_owned() } else { format!("{level},h2=error") };
+    // otherwise they could write lines at will. What fails between us and an API server we say
+    // ourselves, once.
+    let level = match level {
+        asked if asked.contains("h2") || asked.contains("kube") => asked.to_owned(),
+        level => format!("{level},h2=error,kube_client=off"),
+    };
     let filter = EnvFilter::try_new(level).map_err(|error| LogError::Level(error.to_string()))?;
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)

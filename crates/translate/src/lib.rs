@@ -35,7 +35,7 @@ mod service;
 mod settings;
 mod tls;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
@@ -163,17 +163,46 @@ pub fn endpoints_only(
     settings: &Settings,
     previous: &Translation,
 ) -> Option<EndpointTable> {
+    endpoints_where(objects, settings, previous, |_, _| true)
+}
+
+/// As [`endpoints_only`], where only those of some Services have changed since `previous`: their
+/// namespaces and names. What it costs does not grow with all endpoints there are.
+#[must_use]
+pub fn endpoints_of(
+    objects: &ObjectStore,
+    settings: &Settings,
+    previous: &Translation,
+    services: &BTreeSet<(Arc<str>, Arc<str>)>,
+) -> Option<EndpointTable> {
+    let is_one = |namespace: &Arc<str>, service: &Arc<str>| {
+        services.iter().any(|(of, name)| (of, name) == (namespace, service))
+    };
+    endpoints_where(objects, settings, previous, is_one)
+}
+
+fn endpoints_where(
+    objects: &ObjectStore,
+    settings: &Settings,
+    previous: &Translation,
+    is_concerned: impl Fn(&Arc<str>, &Arc<str>) -> bool,
+) -> Option<EndpointTable> {
     let lookup = Lookup::new(objects);
     let finding = Finding::new(&lookup, settings);
-    let mut table = EndpointTable::new();
+    let mut table = previous.endpoints.clone();
     for (id, source) in &previous.sources {
+        if !is_concerned(&source.namespace, &source.service) {
+            continue;
+        }
         let reports = Reports::default();
         let found = source.find(&finding, &reports);
-        let known = previous.endpoints.get(id)?;
+        let known = table.get_mut(id)?;
         if known.is_empty() != found.is_empty() {
             return None;
         }
-        table.insert(id.clone(), if *known == found { known.clone() } else { found });
+        if *known != found {
+            *known = found;
+        }
     }
     Some(table)
 }

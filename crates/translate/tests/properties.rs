@@ -12,7 +12,7 @@ use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use translate::{
     AsRead, Dialect, HostOwner, HostOwnership, Memo, Object, ObjectEvent, ObjectKey, ObjectStore,
-    Settings, Translation, endpoints_only, translate,
+    Settings, Translation, endpoints_of, endpoints_only, translate,
 };
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<AsRead<T>> {
@@ -308,7 +308,12 @@ proptest! {
             if only_endpoints {
                 prop_assert_eq!(&before.0, &kept.0);
                 if let Some(table) = endpoints_only(&store, &settings, &before.1) {
-                    prop_assert_eq!(table, kept.1.endpoints.clone());
+                    prop_assert_eq!(&table, &kept.1.endpoints);
+                    let services = change.keys.iter()
+                        .map(|key| (key.namespace.clone(), key.name.clone()))
+                        .collect();
+                    let of = endpoints_of(&store, &settings, &before.1, &services);
+                    prop_assert_eq!(of, Some(table));
                 }
             }
             before = kept;

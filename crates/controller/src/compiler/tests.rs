@@ -9,6 +9,7 @@ use proptest::prelude::*;
 use telemetry::TelemetrySettings;
 use translate::{Object, ObjectEvent, ObjectKey, manifests};
 
+use super::pace::{CHECK_QUIET, REBUILD};
 use super::*;
 
 /// What a proxy would serve after all publishes.
