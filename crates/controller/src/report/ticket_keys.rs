@@ -28,7 +28,7 @@ pub const TICKET_KEY_LEN: usize = 48;
 const PERIOD: SignedDuration = SignedDuration::from_hours(6);
 
 /// How often the Secret is looked at. Far less than a period.
-const LOOK: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_secs(5);
 
 /// The type of the Secret.
 const TYPE: &str = "portcullis.io/ticket-keys";

@@ -133,3 +133,43 @@ fn every_tls_secret_is_read_where_that_is_asked_for_and_warned_of() {
     gateway.wait_for_log("every TLS Secret of the cluster is read");
     assert_eq!(shown(&gateway, "web.test"), leaf.chain()[0]);
 }
+
+/// Whether a client that keeps sessions was let resume one by this replica.
+fn is_resumed(gateway: &Gateway, config: &std::sync::Arc<rustls::ClientConfig>) -> bool {
+    let mut client = RawClient::connect_tls(gateway.https(), "web.test", config).unwrap();
+    // The ticket for the next time comes with the answer.
+    let answer = client.exchange("GET / HTTP/1.1\r\nHost: web.test\r\n\r\n");
+    assert_eq!(answer.status(), 200);
+    client.handshake_kind() == rustls::HandshakeKind::Resumed
+}
+
+#[test]
+fn a_session_of_one_replica_is_resumed_by_another_before_and_after_the_keys_are_rotated() {
+    let world = World::new("ticket-keys");
+    let _echo = world.backend("web");
+    let authority = Authority::new();
+    world.secret("web-tls", &authority.leaf(&["web.test"]));
+    secured(&world, "web", "web.test", "web-tls");
+    let replicas =
+        ["pod-a", "pod-b"].map(|name| world.options().flags(&format!("--pod-name {name}")).start());
+    let config = || tls::client(authority.roots(), &[]);
+    let shared = || {
+        let config = config();
+        !is_resumed(&replicas[0], &config) && is_resumed(&replicas[1], &config)
+    };
+    wait_until("replicas have the same keys", shared);
+    let secret = || world.look("Secret", "portcullis-ticket-keys").unwrap();
+    let before = secret();
+    let kept = config();
+    assert!(!is_resumed(&replicas[0], &kept));
+    // As if it had been six hours: whoever leads rotates, and the key of the session opens still.
+    let annotations = json!({ "portcullis.io/rotated-at": "2020-01-01T00:00:00Z" });
+    let path = world.path("Secret", "portcullis-ticket-keys");
+    world.plane.patch(&path, &json!({ "metadata": { "annotations": annotations } }));
+    wait_until("the keys are rotated", || {
+        secret()["data"]["current"] == before["data"]["next"]
+            && secret()["data"]["previous"] == before["data"]["current"]
+    });
+    wait_until("replicas have the same keys again", shared);
+    assert!(is_resumed(&replicas[1], &kept), "a ticket from before the rotation");
+}
