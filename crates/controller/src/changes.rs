@@ -16,15 +16,14 @@ impl RouteChanges {
     /// Compares host by host; what the two share is not looked into.
     pub(crate) fn between(old: &Model, new: &Model) -> Self {
         let mut changes = Self::default();
-        for (name, host) in &new.hosts {
-            match old.hosts.get(name) {
-                None => changes.added += host.routes.len(),
-                Some(before) if before == host => {}
-                Some(before) => changes.compare(before, host),
+        for name in old.hosts.differing(&new.hosts) {
+            match (old.hosts.get(name), new.hosts.get(name)) {
+                (Some(before), Some(host)) => changes.compare(before, host),
+                (None, Some(host)) => changes.added += host.routes.len(),
+                (Some(before), None) => changes.removed += before.routes.len(),
+                (None, None) => {}
             }
         }
-        let gone = old.hosts.iter().filter(|(name, _)| !new.hosts.contains_key(*name));
-        changes.removed += gone.map(|(_, host)| host.routes.len()).sum::<usize>();
         changes
     }
 

@@ -480,7 +480,7 @@ impl Compiler {
             || old.sni != new.sni
             || old.default_certificate != new.default_certificate
             // Keys are named by their digest.
-            || !before.material.keys().eq(current.material.keys());
+            || before.material != current.material;
         match (before.endpoints != current.endpoints, has_certificates_changed) {
             (true, true) => Some(Change::Full),
             (true, false) => Some(Change::EndpointsOnly),

@@ -1,12 +1,11 @@
 //! Server certificates: what is known about them, and the key material that travels beside.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Provenance;
+use crate::{Provenance, SharedMap};
 
 /// SHA-256 over chain and key in DER, as hex. Names a key pair without revealing it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -65,4 +64,4 @@ impl fmt::Debug for KeyPair {
 }
 
 /// The key pairs of a Model's certificates, by digest.
-pub type KeyMaterial = BTreeMap<CertificateId, Arc<KeyPair>>;
+pub type KeyMaterial = SharedMap<CertificateId, Arc<KeyPair>>;

@@ -1,12 +1,11 @@
 //! One address behind an upstream, and the table of all of them.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::UpstreamId;
+use crate::{SharedMap, UpstreamId};
 
 /// One address that may be sent requests now.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -24,4 +23,4 @@ pub struct Endpoint {
 /// The usable endpoints of every upstream, each list sorted by address and without repetition.
 ///
 /// Beside the Model, not in it: pods that come and go do not change the generation.
-pub type EndpointTable = BTreeMap<UpstreamId, Arc<[Endpoint]>>;
+pub type EndpointTable = SharedMap<UpstreamId, Arc<[Endpoint]>>;

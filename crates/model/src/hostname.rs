@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -13,9 +14,9 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Hostname {
     /// One full name, such as `shop.example.com`.
-    Exact(Box<str>),
+    Exact(Arc<str>),
     /// The part after `*.`; the star stands for exactly one label (Ingress).
-    Wildcard(Box<str>),
+    Wildcard(Arc<str>),
     /// Every host, also a missing one.
     Any,
 }

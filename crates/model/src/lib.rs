@@ -26,6 +26,7 @@ pub mod policy;
 mod provenance;
 mod route;
 mod sealed;
+mod shared_map;
 mod upstream;
 mod virtual_host;
 
@@ -41,12 +42,11 @@ pub use matching::{PathKind, PathMatch};
 pub use provenance::{FieldPath, ObjectRef, Provenance};
 pub use route::{ClosedReason, Route, RoutePolicy};
 pub use sealed::Sealed;
+pub use shared_map::SharedMap;
 pub use upstream::{
     Affinity, ExternalName, LoadBalancing, Upstream, UpstreamId, UpstreamProtocol, UpstreamTls,
 };
 pub use virtual_host::{Miss, PathForm, VirtualHost};
-
-use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -61,16 +61,16 @@ pub struct Model {
     /// Where traffic comes in. Every virtual host is served on every HTTP and HTTPS listener.
     pub listeners: Vec<Listener>,
     /// The virtual hosts by hostname; [`Hostname::Any`] holds host-less rules and global defaults.
-    pub hosts: BTreeMap<Hostname, Sealed<VirtualHost>>,
+    pub hosts: SharedMap<Hostname, Sealed<VirtualHost>>,
     /// What stands in answers to requests that no virtual host covers.
     #[serde(default, skip_serializing_if = "policy::AnswerBody::is_text")]
     pub answer_body: policy::AnswerBody,
     /// How to speak to each set of endpoints.
-    pub upstreams: BTreeMap<UpstreamId, Sealed<Upstream>>,
+    pub upstreams: SharedMap<UpstreamId, Sealed<Upstream>>,
     /// Server certificates, by digest of chain and key.
-    pub certificates: BTreeMap<CertificateId, Certificate>,
+    pub certificates: SharedMap<CertificateId, Certificate>,
     /// Which certificate a server name gets. Names absent here get the default certificate.
-    pub sni: BTreeMap<Hostname, CertificateId>,
+    pub sni: SharedMap<Hostname, CertificateId>,
     /// The configured default certificate; without one the proxy generates one at start.
     pub default_certificate: Option<CertificateId>,
 }

@@ -1,15 +1,16 @@
 //! Model to Snapshot. Total: a Model is valid by construction, so nothing here can fail.
 //!
-//! Host blocks that did not change since the last snapshot are taken over as they are.
+//! What did not change since the last snapshot is taken over as it is, and not looked at: what a
+//! compile costs is what changed, and a copy of the references to all else.
 
-use std::collections::HashMap;
 use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use model::{
     Action, Code, EndpointTable, KeyMaterial, Model, ObjectRef, PathKind, PathMatch, Route,
-    RoutePolicy, VirtualHost,
+    RoutePolicy, UpstreamId, VirtualHost,
 };
 use routing::{BuildError, HostBlock, HostTable, RouteTable};
 use telemetry::{RouteMetrics, Telemetry};
@@ -17,8 +18,8 @@ use telemetry::{RouteMetrics, Telemetry};
 use crate::downstream::certificates::CertificateTable;
 use crate::registry::{ConnectionIdentity, Registry, RouteId};
 use crate::snapshot::{
-    Blocks, CompiledAction, CompiledEndpoint, CompiledRoute, CompiledUpstream, ListenerFacts,
-    Snapshot, Split,
+    CompiledAction, CompiledEndpoint, CompiledRoute, CompiledUpstream, ListenerFacts, Snapshot,
+    Split,
 };
 
 /// What a compile takes besides the Model.
@@ -32,39 +33,59 @@ pub(crate) struct Inputs<'a> {
 
 /// Compiles a Model.
 pub(crate) fn compile(model: &Model, inputs: &Inputs<'_>, registry: &mut Registry) -> Snapshot {
-    let mut routes =
-        RouteCompiler { registry, telemetry: inputs.telemetry, metrics: HashMap::new() };
-    let mut blocks = Blocks::new();
-    for (hostname, host) in &model.hosts {
-        let known = inputs
-            .previous
-            .and_then(|previous| previous.blocks.get(hostname))
-            .filter(|(before, _)| before == host)
-            .filter(|_| routes.has_slots(host));
-        let table = if let Some((_, table)) = known {
-            table.clone()
-        } else {
-            let before = inputs.previous.and_then(|previous| previous.blocks.get(hostname));
-            Arc::new(routes.host(host, before.map(|(_, table)| &**table)))
-        };
-        blocks.insert(hostname.clone(), (host.clone(), table));
-    }
-    let hosts = RouteTable::new(blocks.values().map(|(_, table)| table.clone()).collect());
-    let upstreams = upstreams(model, inputs.endpoints, registry, None);
+    let previous = inputs.previous;
+    let hosts = hosts(model, inputs, registry);
+    let upstreams = upstreams(model, inputs.endpoints, registry, previous);
     Snapshot {
         generation: model.generation(),
         listeners: inputs.listeners.clone().into(),
         hosts: Arc::new(hosts),
-        blocks: Arc::new(blocks),
         upstreams,
-        certificates: Arc::new(CertificateTable::new(
-            model,
-            inputs.material,
-            inputs.previous.map(|previous| &*previous.certificates),
-        )),
+        certificates: certificates(model, inputs),
         model: Arc::new(model.clone()),
-        endpoints: Arc::new(inputs.endpoints.clone()),
+        endpoints: inputs.endpoints.clone(),
     }
+}
+
+fn hosts(
+    model: &Model,
+    inputs: &Inputs<'_>,
+    registry: &mut Registry,
+) -> RouteTable<Arc<CompiledRoute>> {
+    let mut routes =
+        RouteCompiler { registry, telemetry: inputs.telemetry, metrics: HashMap::new() };
+    // Slots that were freed may be in host blocks that did not change, and given anew.
+    let has_freed = routes.registry.take_has_freed();
+    let Some(previous) = inputs.previous.filter(|_| !has_freed) else {
+        let before = |hostname| inputs.previous.and_then(|known| known.hosts.host(hostname));
+        let tables = model.hosts.iter().map(|(hostname, host)| {
+            let known = inputs.previous.and_then(|previous| previous.model.hosts.get(hostname));
+            let table = before(hostname);
+            match table {
+                Some(table) if known == Some(host) && routes.has_slots(host) => Arc::clone(table),
+                _ => Arc::new(routes.host(host, table.map(|table| &**table))),
+            }
+        });
+        return RouteTable::new(tables.collect());
+    };
+    let changes = model.hosts.differing(&previous.model.hosts).into_iter().map(|hostname| {
+        let before = previous.hosts.host(hostname).map(|table| &**table);
+        let host = model.hosts.get(hostname);
+        (hostname.clone(), host.map(|host| Arc::new(routes.host(host, before))))
+    });
+    previous.hosts.with(changes)
+}
+
+fn certificates(model: &Model, inputs: &Inputs<'_>) -> Arc<CertificateTable> {
+    if let Some(Snapshot { model: known, certificates, .. }) = inputs.previous
+        && model.certificates == known.certificates
+        && model.sni == known.sni
+        && model.default_certificate == known.default_certificate
+    {
+        return Arc::clone(certificates);
+    }
+    let previous = inputs.previous.map(|previous| &*previous.certificates);
+    Arc::new(CertificateTable::new(model, inputs.material, previous))
 }
 
 /// The same snapshot with other endpoints.
@@ -77,11 +98,10 @@ pub(crate) fn with_endpoints(
         generation: previous.generation,
         listeners: previous.listeners.clone(),
         hosts: previous.hosts.clone(),
-        blocks: previous.blocks.clone(),
         upstreams: upstreams(&previous.model, endpoints, registry, Some(previous)),
         certificates: previous.certificates.clone(),
         model: previous.model.clone(),
-        endpoints: Arc::new(endpoints.clone()),
+        endpoints: endpoints.clone(),
     }
 }
 
@@ -92,34 +112,44 @@ fn upstreams(
     previous: Option<&Snapshot>,
 ) -> Arc<[Option<Arc<CompiledUpstream>>]> {
     let mut slots: Vec<Option<Arc<CompiledUpstream>>> = Vec::new();
-    for (id, spec) in &model.upstreams {
+    let mut changed: BTreeSet<&UpstreamId> = BTreeSet::new();
+    if let Some(previous) = previous {
+        slots.extend_from_slice(&previous.upstreams);
+        changed.extend(model.upstreams.differing(&previous.model.upstreams));
+        changed.extend(endpoints.differing(&previous.endpoints));
+    } else {
+        changed.extend(model.upstreams.keys());
+    }
+    for id in changed {
+        let Some(spec) = model.upstreams.get(id) else {
+            // The slot is free once no snapshot has it any more.
+            if let Some(place) = registry.known_slot(id).and_then(|s| slots.get_mut(s.0 as usize)) {
+                *place = None;
+            }
+            continue;
+        };
         let slot = registry.slot(id);
         let wanted = endpoints.get(id).map_or(&[][..], |list| list);
-        let unchanged = previous
-            .filter(|before| before.endpoints.get(id).map_or(&[][..], |list| list) == wanted)
-            .and_then(|before| before.upstream(slot).cloned());
-        let compiled = unchanged.unwrap_or_else(|| {
-            let endpoints = wanted
-                .iter()
-                .map(|endpoint| CompiledEndpoint {
-                    state: registry.endpoint(ConnectionIdentity {
-                        address: endpoint.address,
-                        protocol: spec.protocol,
-                        tls: spec.tls.clone(),
-                    }),
-                    weight: endpoint.weight.max(1),
-                })
-                .collect();
-            Arc::new(CompiledUpstream {
-                spec: spec.clone(),
-                balancing: spec.balancing,
-                affinity: spec.affinity,
-                endpoints,
+        let endpoints = wanted
+            .iter()
+            .map(|endpoint| CompiledEndpoint {
+                state: registry.endpoint(ConnectionIdentity {
+                    address: endpoint.address,
+                    protocol: spec.protocol,
+                    tls: spec.tls.clone(),
+                }),
+                weight: endpoint.weight.max(1),
             })
-        });
+            .collect();
+        let compiled = CompiledUpstream {
+            spec: spec.clone(),
+            balancing: spec.balancing,
+            affinity: spec.affinity,
+            endpoints,
+        };
         slots.resize(registry.slot_count().max(slots.len()), None);
         if let Some(place) = slots.get_mut(slot.0 as usize) {
-            *place = Some(compiled);
+            *place = Some(Arc::new(compiled));
         }
     }
     slots.into()

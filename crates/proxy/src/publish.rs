@@ -129,6 +129,8 @@ struct State {
     sockets: SocketTable,
     /// Bound: drained by `retire`, which every publication and the janitor call.
     retired: Vec<Arc<Snapshot>>,
+    /// Something was published since the registry was swept.
+    is_sweep_due: bool,
 }
 
 impl Publisher {
@@ -200,6 +202,7 @@ impl Publisher {
         let old = self.published.swap(snapshot);
         let withdrawal = Withdrawal::between(&old, &self.published.load()).map(Arc::new);
         state.retired.push(old);
+        state.is_sweep_due = true;
         for worker in &self.workers {
             worker.send(Command::Refresh(withdrawal.clone()));
         }
@@ -208,7 +211,7 @@ impl Publisher {
     fn retire_in(&self, state: &mut State) {
         state.retired.retain(|snapshot| Arc::strong_count(snapshot) > 1);
         self.telemetry.snapshots_live(1 + state.retired.len() as u64);
-        if state.retired.is_empty() {
+        if state.retired.is_empty() && std::mem::take(&mut state.is_sweep_due) {
             let current = self.published.load();
             state.registry.sweep(|id| current.model.upstreams.contains_key(id));
         }

@@ -75,6 +75,7 @@ pub(crate) struct Registry {
     endpoints: HashMap<ConnectionIdentity, Arc<EndpointState>>,
     next_key: u64,
     last_route: u64,
+    has_freed: bool,
 }
 
 impl Registry {
@@ -102,6 +103,11 @@ impl Registry {
         self.slots.get(id).copied()
     }
 
+    /// Whether slots were freed since this was asked last.
+    pub(crate) fn take_has_freed(&mut self) -> bool {
+        std::mem::take(&mut self.has_freed)
+    }
+
     /// One past the highest slot ever given.
     pub(crate) fn slot_count(&self) -> usize {
         self.slots_used as usize
@@ -126,11 +132,12 @@ impl Registry {
     /// Forgets what no live snapshot has. Called when no retired snapshot is left, so that a slot
     /// is never given anew while a request may still hold the old one.
     pub(crate) fn sweep(&mut self, is_live: impl Fn(&UpstreamId) -> bool) {
-        let free = &mut self.free;
+        let Self { free, has_freed, .. } = self;
         self.slots.retain(|id, slot| {
             let live = is_live(id);
             if !live {
                 free.push(slot.0);
+                *has_freed = true;
             }
             live
         });

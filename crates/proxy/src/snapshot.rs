@@ -8,7 +8,7 @@ use model::{
     Affinity, EndpointTable, Generation, Hostname, Listener, ListenerId, ListenerProtocol,
     LoadBalancing, Model, Redirect, Sealed, Upstream,
 };
-use routing::{HostTable, RouteTable};
+use routing::RouteTable;
 use telemetry::RouteMetrics;
 
 use crate::downstream::certificates::CertificateTable;
@@ -21,19 +21,12 @@ pub struct Snapshot {
     pub(crate) generation: Generation,
     pub(crate) listeners: Arc<[ListenerFacts]>,
     pub(crate) hosts: Arc<RouteTable<Arc<CompiledRoute>>>,
-    pub(crate) blocks: Arc<Blocks>,
     /// By slot; a slot without an upstream belongs to another snapshot.
     pub(crate) upstreams: Arc<[Option<Arc<CompiledUpstream>>]>,
     pub(crate) certificates: Arc<CertificateTable>,
     pub(crate) model: Arc<Model>,
-    pub(crate) endpoints: Arc<EndpointTable>,
+    pub(crate) endpoints: EndpointTable,
 }
-
-/// The compiled host blocks with the virtual hosts they came from, for reuse by the next compile.
-pub(crate) type Blocks = std::collections::BTreeMap<
-    Hostname,
-    (Sealed<model::VirtualHost>, Arc<HostTable<Arc<CompiledRoute>>>),
->;
 
 impl Snapshot {
     /// The hash of the Model that this was compiled from.

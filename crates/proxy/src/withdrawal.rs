@@ -39,17 +39,16 @@ impl Withdrawal {
             return None;
         }
         let mut withdrawal = Self::default();
-        for (hostname, (_, table)) in &*old.blocks {
-            let kept = new.blocks.get(hostname).map(|(_, table)| table);
-            if kept.is_some_and(|kept| Arc::ptr_eq(kept, table)) {
-                continue;
-            }
+        for hostname in old.model.hosts.differing(&new.model.hosts) {
+            let Some(table) = old.hosts.host(hostname) else { continue };
+            let kept = new.hosts.host(hostname);
             let kept: HashSet<RouteId> =
                 kept.into_iter().flat_map(|table| table.routes()).map(|(_, r)| r.id).collect();
             let gone = table.routes().map(|(_, route)| route.id).filter(|id| !kept.contains(id));
             withdrawal.routes.extend(gone.filter(|id| *id != RouteId::NONE));
         }
-        let names = old.model.sni.keys().filter(|name| !new.model.sni.contains_key(name));
+        let names = old.model.sni.differing(&new.model.sni).into_iter();
+        let names = names.filter(|name| !new.model.sni.contains_key(name));
         withdrawal.names = names.cloned().collect();
         let kept = |id| new.listeners.iter().any(|listener| listener.id == id);
         let listeners = old.listeners.iter().map(|listener| listener.id);

@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::{Hostname, Miss, PathForm, PathMatch};
+use model::{Hostname, Miss, PathForm, PathMatch, SharedMap};
 
 use crate::explain::Trace;
 use crate::path::Entry;
@@ -17,8 +17,8 @@ use crate::{Explanation, HostTable, Regex, RequestHead};
 
 /// The host blocks behind one listener.
 pub struct RouteTable<T> {
-    /// Sorted by specificity, at most one per hostname.
-    tables: Vec<Arc<HostTable<T>>>,
+    /// Most specific first.
+    tables: SharedMap<Hostname, Arc<HostTable<T>>>,
     exact: ByName<T>,
     /// By the text after `*.`.
     wildcard: ByName<T>,
@@ -26,7 +26,7 @@ pub struct RouteTable<T> {
 }
 
 /// Tables are shared with the list, not looked up in it: that is one cold read less.
-type ByName<T> = HashMap<Box<str>, Arc<HostTable<T>>, RandomState>;
+type ByName<T> = HashMap<Arc<str>, Arc<HostTable<T>>, RandomState>;
 
 /// The route that serves a request.
 pub struct Found<'t, T> {
@@ -70,26 +70,66 @@ const CLASSES: [Class; 3] = [Class::Exact, Class::Wildcard, Class::Any];
 
 impl<T> RouteTable<T> {
     /// A table of these blocks. Where two have one hostname, the first is kept.
-    pub fn new(mut tables: Vec<Arc<HostTable<T>>>) -> Self {
-        tables.sort_by(|a, b| a.hostname().cmp(b.hostname()));
-        tables.dedup_by(|later, first| later.hostname() == first.hostname());
-        let mut exact = HashMap::with_hasher(RandomState::default());
-        let mut wildcard = HashMap::with_hasher(RandomState::default());
-        let mut any = None;
-        for table in &tables {
-            let shared = Arc::clone(table);
-            match table.hostname() {
-                Hostname::Exact(name) => drop(exact.insert(name.clone(), shared)),
-                Hostname::Wildcard(suffix) => drop(wildcard.insert(suffix.clone(), shared)),
-                Hostname::Any => any = Some(shared),
+    pub fn new(tables: Vec<Arc<HostTable<T>>>) -> Self {
+        let mut all = Self {
+            tables: SharedMap::new(),
+            exact: HashMap::with_capacity_and_hasher(tables.len(), RandomState::default()),
+            wildcard: HashMap::default(),
+            any: None,
+        };
+        for table in tables {
+            if all.host(table.hostname()).is_none() {
+                all.insert(table);
             }
         }
-        Self { tables, exact, wildcard, any }
+        all
+    }
+
+    /// The same table with other blocks for some hostnames, or none. What it costs is mostly that
+    /// of copying the references to all others.
+    #[must_use]
+    pub fn with(
+        &self,
+        changes: impl IntoIterator<Item = (Hostname, Option<Arc<HostTable<T>>>)>,
+    ) -> Self {
+        let mut changed = Self {
+            tables: self.tables.clone(),
+            exact: self.exact.clone(),
+            wildcard: self.wildcard.clone(),
+            any: self.any.clone(),
+        };
+        for (hostname, table) in changes {
+            match table {
+                Some(table) => changed.insert(table),
+                None => changed.remove(&hostname),
+            }
+        }
+        changed
+    }
+
+    fn insert(&mut self, table: Arc<HostTable<T>>) {
+        let hostname = table.hostname().clone();
+        let shared = Arc::clone(&table);
+        match &hostname {
+            Hostname::Exact(name) => drop(self.exact.insert(name.clone(), shared)),
+            Hostname::Wildcard(suffix) => drop(self.wildcard.insert(suffix.clone(), shared)),
+            Hostname::Any => self.any = Some(shared),
+        }
+        self.tables.insert(hostname, table);
+    }
+
+    fn remove(&mut self, hostname: &Hostname) {
+        match hostname {
+            Hostname::Exact(name) => drop(self.exact.remove(name)),
+            Hostname::Wildcard(suffix) => drop(self.wildcard.remove(suffix)),
+            Hostname::Any => self.any = None,
+        }
+        self.tables.remove(hostname);
     }
 
     /// The host blocks, most specific first.
     pub fn hosts(&self) -> impl ExactSizeIterator<Item = &Arc<HostTable<T>>> {
-        self.tables.iter()
+        self.tables.values()
     }
 
     /// The block for exactly this hostname pattern.
@@ -200,6 +240,6 @@ impl<T> fmt::Debug for Found<'_, T> {
 
 impl<T> fmt::Debug for RouteTable<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list().entries(&self.tables).finish()
+        f.debug_list().entries(self.tables.values()).finish()
     }
 }

@@ -4,14 +4,14 @@
 //! backend, for the default of all hosts. The oldest Ingress of a host decides its dialect. The
 //! result depends on nothing else, least of all on the order in which objects were read.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::policy::{AnswerBody, BodyLimit, HttpsRedirect};
 use model::{
     Action, Code, Diagnostic, Effect, FixedResponse, Hostname, Miss, PathForm, PathKind, PathMatch,
-    Provenance, Related, Route, RoutePolicy, Sealed, VirtualHost,
+    Provenance, Related, Route, RoutePolicy, Sealed, SharedMap, VirtualHost,
 };
 
 use crate::ingress::{Fragment, HostRules, PathRule, PathType, canonical};
@@ -58,7 +58,7 @@ pub(crate) fn hosts(
     is_owned: bool,
     memo: &mut Memo,
     reports: &Reports,
-) -> BTreeMap<Hostname, Sealed<VirtualHost>> {
+) -> SharedMap<Hostname, Sealed<VirtualHost>> {
     let mut drafts: HashMap<&Hostname, HostDraft<'_>, RandomState> = HashMap::default();
     for fragment in fragments {
         for rules in &fragment.hosts {

@@ -144,15 +144,19 @@ fn add(
     let id = certificate.id.clone();
     report_validity(certificate, &secret, settings, reports);
     let provenance = Provenance::new(secret, "data");
-    let entry = model.certificates.entry(id.clone()).or_insert_with(|| Certificate {
+    // The same pair may be in several Secrets; which one is named does not hang on order.
+    if let Some(known) = model.certificates.get_mut(&id) {
+        known.provenance = known.provenance.clone().min(provenance);
+        return id;
+    }
+    let entry = Certificate {
         names: certificate.names.clone(),
         not_before: certificate.not_before,
         not_after: certificate.not_after,
-        provenance: provenance.clone(),
-    });
-    // The same pair may be in several Secrets; which one is named does not hang on order.
-    entry.provenance = entry.provenance.clone().min(provenance);
-    keys.entry(id.clone()).or_insert_with(|| certificate.key_pair.clone());
+        provenance,
+    };
+    model.certificates.insert(id.clone(), entry);
+    keys.insert(id.clone(), certificate.key_pair.clone());
     id
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use model::{
     Certificate, CertificateId, Hostname, KeyMaterial, KeyPair, Model, PathKind, PathMatch,
-    PrivateKey, Sealed, VirtualHost,
+    PrivateKey, Sealed, SharedMap, VirtualHost,
 };
 
 use crate::client::{Client, connect};
@@ -378,7 +378,7 @@ fn an_http_2_client_whose_certificate_was_withdrawn_is_told_to_go_away() {
             .await
             .unwrap()
             .unwrap();
-        model.sni.clear();
+        model.sni = SharedMap::new();
         world.publish(&model, &material);
         while let Ok(served) = http2_client::ask(&send, http2_client::get("/")).await {
             // It came before the client had heard.

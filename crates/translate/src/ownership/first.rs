@@ -34,7 +34,7 @@ pub(super) struct FirstNamespaces {
     owners: HashMap<Hostname, Owner, RandomState>,
     /// Of each wildcard, a host that it covers of each of the first two namespaces to have one:
     /// enough to find one that is another's.
-    below: HashMap<Box<str>, Vec<Hostname>, RandomState>,
+    below: HashMap<Arc<str>, Vec<Hostname>, RandomState>,
 }
 
 impl FirstNamespaces {
