@@ -1,8 +1,37 @@
-//! What differs between two Models, in the numbers that an operator asks for first.
+//! What differs between two translations: what must be published, and the numbers that an operator
+//! asks for first.
 
 use std::fmt;
 
 use model::{Model, PathMatch, Route, VirtualHost};
+use translate::Translation;
+
+use crate::Change;
+
+/// What of the Model, the endpoints and the keys differs from what was there before; `None` when
+/// nothing does.
+pub(crate) fn between(before: Option<&Translation>, current: &Translation) -> Option<Change> {
+    let Some(before) = before else { return Some(Change::Full) };
+    let (old, new) = (&before.model, &current.model);
+    if old.listeners != new.listeners
+        || old.hosts != new.hosts
+        || old.answer_body != new.answer_body
+        || old.upstreams != new.upstreams
+    {
+        return Some(Change::Full);
+    }
+    let has_certificates_changed = old.certificates != new.certificates
+        || old.sni != new.sni
+        || old.default_certificate != new.default_certificate
+        // Keys are named by their digest.
+        || before.material != current.material;
+    match (before.endpoints != current.endpoints, has_certificates_changed) {
+        (true, true) => Some(Change::Full),
+        (true, false) => Some(Change::EndpointsOnly),
+        (false, true) => Some(Change::CertificatesOnly),
+        (false, false) => None,
+    }
+}
 
 /// How many routes came, went, or do something else now.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -24,9 +24,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, EndpointTable, Generation, Model, Report};
 use telemetry::{BuildKind, CertificateExpiry, Telemetry};
 use translate::address::OwnListeners;
-use translate::{Memo, ObjectStore, References, Settings, Translation};
+use translate::{Memo, ObjectKey, ObjectStore, References, Settings, Translation};
 
-use crate::changes::{RouteChanges, route_count};
+use crate::changes::{self, RouteChanges, route_count};
 use crate::cluster::Inflow;
 use crate::latest::Latest;
 use crate::relevance::{self, Relevance};
@@ -48,8 +48,8 @@ const HOLD_MAX: Duration = Duration::from_secs(2);
 /// the default certificate in place of one that is on its way.
 const FIRST_HOLD_MAX: Duration = Duration::from_secs(30);
 
-/// From so many Services on the endpoints of all are looked at.
-const TOUCHED_MAX: usize = 64;
+/// From so many changed objects on it is quicker to look at all than at what they concern.
+const CHANGED_MAX: usize = 64;
 
 /// What the compiler is told.
 pub(crate) enum Message {
@@ -67,8 +67,9 @@ pub(crate) enum Message {
     Stop,
 }
 
-/// The kind of function that translates; a field, so that a test can have one that panics.
+/// The kinds of function that translate; fields, so that a test can have some that panic.
 type Translate = fn(&ObjectStore, &Settings, &mut Memo) -> Translation;
+type Relink = fn(&ObjectStore, &Settings, &mut Memo, &BTreeSet<ObjectKey>) -> Option<Translation>;
 
 /// See the module.
 pub(crate) struct Compiler {
@@ -76,12 +77,15 @@ pub(crate) struct Compiler {
     settings: Settings,
     memo: Memo,
     translate: Translate,
+    relink: Relink,
     /// What is served, as translation made it: without what sources, names and listeners added.
     current: Option<Translation>,
     /// What must be built.
     due: Relevance,
-    /// The Services whose endpoints changed since they were built.
-    touched: BTreeSet<(Arc<str>, Arc<str>)>,
+    /// What changed since the last build; of more than [`CHANGED_MAX`] the rest is not noted.
+    changed: BTreeSet<ObjectKey>,
+    /// The generation that is served.
+    generation: Option<Generation>,
     /// The last build failed: whatever changes next, everything is built.
     has_failed: bool,
     /// The report changed although nothing must be built.
@@ -136,9 +140,11 @@ impl Compiler {
             settings,
             memo: Memo::default(),
             translate: translate::translate,
+            relink: translate::relink,
             current: None,
             due: Relevance::None,
-            touched: BTreeSet::new(),
+            changed: BTreeSet::new(),
+            generation: None,
             has_failed: false,
             is_report_due: false,
             from_source: Vec::new(),
@@ -249,14 +255,16 @@ impl Compiler {
         for event in batch.events {
             let change = self.objects.apply(event);
             for key in &change.keys {
-                let relevance = match &self.current {
-                    Some(current) if !self.has_failed => relevance::of(key, &current.references),
+                // Of the last build, which may be held back.
+                let relevance = match self.memo.references() {
+                    Some(references) if self.current.is_some() && !self.has_failed => {
+                        relevance::of(key, references)
+                    }
                     _ => Relevance::Full,
                 };
                 self.due = self.due.max(relevance);
-                // Of slices and `Endpoints` that is the name of their Service.
-                if relevance == Relevance::Endpoints {
-                    self.touched.insert((key.namespace.clone(), key.name.clone()));
+                if relevance != Relevance::None && self.changed.len() <= CHANGED_MAX {
+                    self.changed.insert(key.clone());
                 }
             }
         }
@@ -295,28 +303,67 @@ impl Compiler {
                 self.build_all();
             }
             Relevance::Endpoints => self.build_endpoints(),
+            Relevance::Parts => self.build_parts(),
             Relevance::Full => self.build_all(),
         }
     }
 
+    /// Everything.
     fn build_all(&mut self) {
         let started = Instant::now();
-        self.due = Relevance::None;
-        let settings =
-            Settings { now: self.settings.now.or_else(seconds_now), ..self.settings.clone() };
+        let is_check = self.due == Relevance::None;
+        let settings = self.settings_now();
         let build = || (self.translate)(&self.objects, &settings, &mut self.memo);
-        let translation = match catch_unwind(AssertUnwindSafe(build)) {
-            Ok(translation) => translation,
-            Err(panic) => return self.failed(BuildKind::Full, started, &*panic),
-        };
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(translation) => {
+                let is_other = self.take_over(translation, true, started);
+                if is_check && is_other {
+                    tracing::error!(
+                        "what was built of single changes was not what all objects give: a defect \
+                         of this program, and mended by this build"
+                    );
+                }
+            }
+            Err(panic) => self.failed(BuildKind::Full, started, &*panic),
+        }
+    }
+
+    /// What the changed objects concern.
+    fn build_parts(&mut self) {
+        if self.changed.len() > CHANGED_MAX {
+            return self.build_all();
+        }
+        let started = Instant::now();
+        let settings = self.settings_now();
+        let build = || (self.relink)(&self.objects, &settings, &mut self.memo, &self.changed);
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Some(translation)) => {
+                self.take_over(translation, false, started);
+            }
+            Ok(None) => self.build_all(),
+            Err(panic) => self.failed(BuildKind::Full, started, &*panic),
+        }
+    }
+
+    fn settings_now(&self) -> Settings {
+        Settings { now: self.settings.now.or_else(seconds_now), ..self.settings.clone() }
+    }
+
+    /// Has what was built served, unless it waits for objects; whether it is something else than
+    /// what was.
+    fn take_over(&mut self, translation: Translation, is_whole: bool, started: Instant) -> bool {
+        self.due = Relevance::None;
+        self.changed.clear();
         if self.holds(&translation.references, started) {
-            return self.pace.built(true, started, Instant::now());
+            self.pace.built(is_whole, started, Instant::now());
+            return false;
         }
         self.has_failed = false;
-        self.touched.clear();
         let before = self.current.replace(translation);
         self.ask_names();
-        match self.difference(before.as_ref()) {
+        let difference =
+            self.current.as_ref().and_then(|new| changes::between(before.as_ref(), new));
+        match difference {
             Some(change) => {
                 if self.publish(change, started) {
                     self.tell_all(before.as_ref(), change, started);
@@ -325,7 +372,8 @@ impl Compiler {
             // What is served is what was built; only what is to be said of it may be new.
             None => self.share(None),
         }
-        self.pace.built(true, started, Instant::now());
+        self.pace.built(is_whole, started, Instant::now());
+        difference.is_some()
     }
 
     /// Asks the source for what a translation looked at by name; `true` when some of it is still to
@@ -344,7 +392,8 @@ impl Compiler {
             return false;
         }
         self.hold.is_tried = true;
-        self.due = Relevance::Full;
+        // What comes is put beside what is built already.
+        self.due = Relevance::Parts;
         true
     }
 
@@ -357,20 +406,25 @@ impl Compiler {
     fn build_endpoints(&mut self) {
         let started = Instant::now();
         let Some(current) = &mut self.current else { return self.build_all() };
-        // Many at once are as quickly found by looking at all.
-        let build = || match self.touched.len() {
-            1..TOUCHED_MAX => {
-                translate::endpoints_of(&self.objects, &self.settings, current, &self.touched)
+        let build = || {
+            if self.changed.is_empty() || self.changed.len() > CHANGED_MAX {
+                return translate::endpoints_only(&self.objects, &self.settings, current);
             }
-            _ => translate::endpoints_only(&self.objects, &self.settings, current),
+            // Of slices and `Endpoints` that is the name of their Service.
+            let services =
+                self.changed.iter().map(|key| (key.namespace.clone(), key.name.clone())).collect();
+            translate::endpoints_of(&self.objects, &self.settings, current, &services)
         };
         match catch_unwind(AssertUnwindSafe(build)) {
-            Ok(Some(endpoints)) => current.endpoints = endpoints,
-            Ok(None) => return self.build_all(),
+            Ok(Some(endpoints)) => {
+                self.memo.keep_endpoints(&endpoints);
+                current.endpoints = endpoints;
+            }
+            Ok(None) => return self.build_parts(),
             Err(panic) => return self.failed(BuildKind::Endpoints, started, &*panic),
         }
         self.due = Relevance::None;
-        self.touched.clear();
+        self.changed.clear();
         if self.publish(Change::EndpointsOnly, started) {
             let took_us = started.elapsed().as_micros();
             tracing::debug!(took_us, "serving other endpoints");
@@ -393,6 +447,7 @@ impl Compiler {
         // It may be half-way through something.
         self.memo = Memo::default();
         self.due = Relevance::None;
+        self.changed.clear();
         self.has_failed = true;
         self.outside.telemetry.build_failed(kind);
         self.pace.built(true, started, Instant::now());
@@ -464,31 +519,6 @@ impl Compiler {
         self.report();
     }
 
-    /// What of the Model, the endpoints and the keys differs from what is served.
-    fn difference(&self, before: Option<&Translation>) -> Option<Change> {
-        let (Some(before), Some(current)) = (before, &self.current) else {
-            return Some(Change::Full);
-        };
-        let (old, new) = (&before.model, &current.model);
-        if old.listeners != new.listeners
-            || old.hosts != new.hosts
-            || old.upstreams != new.upstreams
-        {
-            return Some(Change::Full);
-        }
-        let has_certificates_changed = old.certificates != new.certificates
-            || old.sni != new.sni
-            || old.default_certificate != new.default_certificate
-            // Keys are named by their digest.
-            || before.material != current.material;
-        match (before.endpoints != current.endpoints, has_certificates_changed) {
-            (true, true) => Some(Change::Full),
-            (true, false) => Some(Change::EndpointsOnly),
-            (false, true) => Some(Change::CertificatesOnly),
-            (false, false) => None,
-        }
-    }
-
     fn full_report(&self) -> Report {
         let mut all: Vec<Diagnostic> = Vec::new();
         if let Some(current) = &self.current {
@@ -516,7 +546,7 @@ impl Compiler {
 
     /// Metrics and one line about a build that is served. After the fact: none of it delays
     /// serving.
-    fn tell_all(&self, before: Option<&Translation>, change: Change, started: Instant) {
+    fn tell_all(&mut self, before: Option<&Translation>, change: Change, started: Instant) {
         let Some(current) = &self.current else { return };
         let took = started.elapsed();
         let generation = current.model.generation();
@@ -525,7 +555,7 @@ impl Compiler {
         telemetry.certificates(certificates(&current.model));
         let nothing = Model::default();
         let old = before.map_or(&nothing, |before| &before.model);
-        let from = before.map(|before| before.model.generation());
+        let from = self.generation.replace(generation);
         if from == Some(generation) {
             tracing::debug!(%generation, "serving the same configuration, built anew");
             return;

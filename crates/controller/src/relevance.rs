@@ -12,6 +12,8 @@ pub(crate) enum Relevance {
     None,
     /// Endpoints alone.
     Endpoints,
+    /// What has to do with the object.
+    Parts,
     /// Everything.
     Full,
 }
@@ -23,13 +25,13 @@ pub(crate) fn of(key: &ObjectKey, references: &References) -> Relevance {
     }
     match key.kind {
         ObjectKind::EndpointSlice | ObjectKind::Endpoints => Relevance::Endpoints,
-        ObjectKind::Ingress
-        | ObjectKind::IngressClass
-        | ObjectKind::Service
-        | ObjectKind::Secret
-        | ObjectKind::ConfigMap
-        | ObjectKind::Namespace
-        | ObjectKind::ClusterIngressParameters => Relevance::Full,
+        ObjectKind::Ingress | ObjectKind::Service | ObjectKind::Secret | ObjectKind::ConfigMap => {
+            Relevance::Parts
+        }
+        // These concern all Ingresses.
+        ObjectKind::IngressClass | ObjectKind::Namespace | ObjectKind::ClusterIngressParameters => {
+            Relevance::Full
+        }
     }
 }
 
@@ -47,8 +49,8 @@ mod tests {
     #[test]
     fn ingresses_and_classes_always_matter() {
         let references = References::default();
-        for kind in [ObjectKind::Ingress, ObjectKind::IngressClass] {
-            assert_eq!(of(&ObjectKey::new(kind, "", "new"), &references), Relevance::Full);
-        }
+        let of = |kind| of(&ObjectKey::new(kind, "", "new"), &references);
+        assert_eq!(of(ObjectKind::Ingress), Relevance::Parts);
+        assert_eq!(of(ObjectKind::IngressClass), Relevance::Full);
     }
 }

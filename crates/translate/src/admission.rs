@@ -184,7 +184,8 @@ impl Reader<'_> {
         );
         let is_owned = self.settings.host_ownership != HostOwnership::Off;
         let https = tls::HttpsHosts::new(&fragments, is_owned);
-        merge::hosts(&fragments, &https, is_owned, &mut fresh, &reports);
+        merge::hosts(&fragments, &https, is_owned, None, &mut fresh, &reports);
+        fresh.host_diagnostics().cloned().for_each(|diagnostic| reports.push(diagnostic));
         let mut model = Model::default();
         // Its expiry is its own affair.
         let settings = Settings { now: None, ..self.settings.clone() };

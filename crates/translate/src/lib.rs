@@ -19,6 +19,7 @@ mod class;
 mod default_backend;
 mod endpoints;
 mod ingress;
+mod link;
 mod lookup;
 pub mod manifests;
 mod memo;
@@ -35,13 +36,10 @@ mod service;
 mod settings;
 mod tls;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use foldhash::fast::RandomState;
-use model::{
-    Action, Code, Effect, EndpointTable, KeyMaterial, Model, ObjectRef, Report, UpstreamId,
-};
+use model::{EndpointTable, KeyMaterial, Model, Report, SharedMap, UpstreamId};
 
 pub use admission::{Proposal, Verdict, review};
 pub use annotation::{
@@ -63,13 +61,10 @@ pub use settings::{
     HostOwner, HostOwnership, HostPattern, NGINX_CONTROLLER_NAME, NamedService, Settings,
 };
 
-use class::Classes;
 use endpoints::{Endpoints, Finding};
-use ingress::Fragment;
+use link::Linked;
 use lookup::Lookup;
-use order::Age;
-use scope::{Reports, Scope};
-use service::UpstreamPlan;
+use scope::Reports;
 
 /// Everything that one pass over the objects found out.
 #[derive(Clone, Debug, Default)]
@@ -89,7 +84,7 @@ pub struct Translation {
     /// What Ingresses say of hosts that are not their namespaces', where hosts belong to any.
     pub refused: Arc<[RefusedClaim]>,
     /// Where the endpoints of each upstream come from.
-    sources: BTreeMap<UpstreamId, Arc<Endpoints>>,
+    sources: SharedMap<UpstreamId, Arc<Endpoints>>,
 }
 
 impl Translation {
@@ -103,43 +98,31 @@ impl Translation {
 /// Translates all objects.
 #[must_use]
 pub fn translate(objects: &ObjectStore, settings: &Settings, memo: &mut Memo) -> Translation {
-    let reports = Reports::default();
-    let lookup = Lookup::new(objects);
     memo.begin(settings);
-    let mut references = References::default();
-    let mut refused = Vec::new();
-    let fragments =
-        fragments(objects, settings, &lookup, memo, &reports, &mut references, &mut refused);
-    let mut model = Model { listeners: settings.listeners.clone(), ..Model::default() };
-    model.listeners.sort_unstable();
-    let is_owned = settings.host_ownership != HostOwnership::Off;
-    let https = tls::HttpsHosts::new(&fragments, is_owned);
-    model.answer_body = merge::unrouted_answer_body(&fragments);
-    model.hosts = merge::hosts(&fragments, &https, is_owned, memo, &reports);
-    let material = tls::fill(&mut model, &fragments, &lookup, settings, &memo.leaves, &reports);
-    let sources = upstreams(&mut model, &fragments);
-    let finding = Finding::new(&lookup, settings);
-    let endpoints =
-        sources.iter().map(|(id, source)| (id.clone(), source.find(&finding, &reports))).collect();
-    references.extend(lookup.take());
-    references.include_namespaces(settings.host_ownership == HostOwnership::AllowList);
-    for fragment in &fragments {
-        references.extend(fragment.references.iter().cloned());
-    }
-    let mut diagnostics = reports.take();
-    diagnostics.extend(fragments.iter().flat_map(|f| f.diagnostics.iter().cloned()));
-    memo.end(objects, &model);
-    let ingresses = ours::summary(&fragments, &model);
-    Translation {
-        model,
-        endpoints,
-        material,
-        report: Report::new(diagnostics),
-        references,
-        ingresses,
-        refused: refused.into(),
-        sources,
-    }
+    memo.linked = None;
+    let (linked, translation) = Linked::whole(objects, settings, memo);
+    memo.linked = Some(Box::new(linked));
+    translation
+}
+
+/// Translates what depends on some objects, and takes over the rest from the last translation with
+/// this memo: what [`translate`] would give, but for references, of which some may be left over,
+/// and for what is said of the time that certificates have left.
+///
+/// `changed` are the keys of all objects that have changed since. `None` where everything must be
+/// translated: when that concerns all Ingresses, or nothing was translated before.
+#[must_use]
+pub fn relink(
+    objects: &ObjectStore,
+    settings: &Settings,
+    memo: &mut Memo,
+    changed: &BTreeSet<ObjectKey>,
+) -> Option<Translation> {
+    memo.begin(settings);
+    let mut linked = memo.linked.take()?;
+    let translation = linked.update(objects, settings, memo, changed)?;
+    memo.linked = Some(linked);
+    Some(translation)
 }
 
 impl Translation {
@@ -196,96 +179,13 @@ fn endpoints_where(
         }
         let reports = Reports::default();
         let found = source.find(&finding, &reports);
-        let known = table.get_mut(id)?;
+        let known = table.get(id)?;
         if known.is_empty() != found.is_empty() {
             return None;
         }
         if *known != found {
-            *known = found;
+            table.insert(id.clone(), found);
         }
     }
     Some(table)
-}
-
-/// The fragments of all Ingresses that are ours, oldest first; then that of the operator's default.
-fn fragments(
-    objects: &ObjectStore,
-    settings: &Settings,
-    lookup: &Lookup<'_>,
-    memo: &mut Memo,
-    reports: &Reports,
-    references: &mut References,
-    refused: &mut Vec<RefusedClaim>,
-) -> Vec<Arc<Fragment>> {
-    let classes = Classes::new(objects, settings, lookup, reports);
-    references.extend(lookup.take());
-    let kind: Arc<str> = ObjectKind::Ingress.name().into();
-    let mut fragments = Vec::with_capacity(objects.ingresses.len());
-    for ((namespace, name), stored) in &objects.ingresses {
-        let (namespace, name) = (namespace.clone(), name.clone());
-        let object = ObjectRef { kind: kind.clone(), namespace, name };
-        let scope = Scope::root(&object, reports);
-        let Some(membership) = classes.membership(&stored.object, &scope) else {
-            for taken in stored.object.unreadable() {
-                let scope = scope.at(&taken.field.0);
-                scope.report(Code::InvalidObject, Effect::ObjectIgnored, &*taken.problem);
-            }
-            continue;
-        };
-        let created = stored.object.metadata.creation_timestamp.clone();
-        let age = Age {
-            created,
-            dialect: membership.dialect,
-            namespace: object.namespace.clone(),
-            name: object.name.clone(),
-        };
-        let (closed, parameters) = (membership.closed, membership.parameters);
-        let class = memo::OfClass { closed: closed.as_ref(), parameters: &parameters };
-        let fragment = memo.take(stored.content, &age, &class, objects).unwrap_or_else(|| {
-            let reading = ingress::Reading {
-                lookup,
-                settings,
-                parameters: &parameters,
-                leaves: &memo.leaves,
-            };
-            let ours = ingress::Ours {
-                ingress: &stored.object,
-                object: &object,
-                content: stored.content,
-                age,
-                class_closed: closed.clone(),
-            };
-            let fragment = Arc::new(ingress::read(ours, &reading));
-            memo.put(stored.content, &fragment, &parameters, objects);
-            fragment
-        });
-        fragments.push(fragment);
-    }
-    fragments.sort_by(|a, b| a.age.cmp(&b.age));
-    fragments = ownership::enforce(fragments, objects, settings, memo, reports, refused);
-    // Younger than any Ingress, whatever their times.
-    fragments.extend(default_backend::fragment(objects, settings, lookup, memo));
-    fragments
-}
-
-/// Enters the upstreams that some route leads to; the oldest Ingress to ask for one describes it.
-fn upstreams(
-    model: &mut Model,
-    fragments: &[Arc<Fragment>],
-) -> BTreeMap<UpstreamId, Arc<Endpoints>> {
-    let mut plans: HashMap<&UpstreamId, &UpstreamPlan, RandomState> = HashMap::default();
-    for plan in fragments.iter().flat_map(|fragment| &fragment.plans) {
-        plans.entry(&plan.upstream.id).or_insert(plan);
-    }
-    let mut used: Vec<&UpstreamPlan> = Vec::new();
-    for route in model.hosts.values().flat_map(|host| &host.routes) {
-        let Action::Forward(split) = &route.action else { continue };
-        for backend in &split.backends {
-            // Taken out, so that each is used once.
-            used.extend(plans.remove(&backend.upstream));
-        }
-    }
-    let upstreams = used.iter().map(|plan| (plan.upstream.id.clone(), plan.upstream.clone()));
-    model.upstreams = upstreams.collect();
-    used.iter().map(|plan| (plan.upstream.id.clone(), plan.endpoints.clone())).collect()
 }

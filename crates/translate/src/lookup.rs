@@ -9,18 +9,24 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
+use model::SharedMap;
 
 use crate::as_read::AsRead;
 use crate::class::ClusterIngressParameters;
 use crate::objects::{Change, ObjectKey, ObjectKind, ObjectStore, Stored, StoredSecret};
 
 /// Every key that a translation asked for. Slices stand under the name of their Service.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub struct References {
-    keys: HashSet<ObjectKey, RandomState>,
+    keys: Arc<HashSet<ObjectKey, RandomState>>,
+    /// Of parts that were linked anew since; bounded by [`MORE_MAX`].
+    more: SharedMap<ObjectKey, ()>,
     /// All Namespaces were looked at.
     has_namespaces: bool,
 }
+
+/// More keys than this are not added one by one: everything is translated, and collected, anew.
+pub(crate) const MORE_MAX: usize = 4_096;
 
 impl References {
     /// Whether this object, or its absence, was looked at. Ingresses and classes always are.
@@ -29,11 +35,13 @@ impl References {
         matches!(key.kind, ObjectKind::Ingress | ObjectKind::IngressClass)
             || (self.has_namespaces && key.kind == ObjectKind::Namespace)
             || self.keys.contains(key)
+            || self.more.contains_key(key)
     }
 
-    /// Every key that was asked for, in no order.
+    /// Every key that was asked for, in no order. After a link of some parts, keys are among them
+    /// that only their former versions asked for.
     pub fn keys(&self) -> impl Iterator<Item = &ObjectKey> {
-        self.keys.iter()
+        self.keys.iter().chain(self.more.keys())
     }
 
     /// Whether a change can alter the result.
@@ -45,24 +53,40 @@ impl References {
     /// How many keys there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.keys.len()
+        self.keys.len() + self.more.len()
     }
 
     /// Whether nothing was looked at.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.keys.is_empty()
+        self.len() == 0
     }
 
-    /// All Namespaces count as looked at.
-    pub(crate) fn include_namespaces(&mut self, included: bool) {
-        self.has_namespaces = included;
+    pub(crate) fn new(keys: HashSet<ObjectKey, RandomState>, has_namespaces: bool) -> Self {
+        Self { keys: Arc::new(keys), more: SharedMap::new(), has_namespaces }
     }
 
-    pub(crate) fn extend(&mut self, keys: impl IntoIterator<Item = ObjectKey>) {
-        self.keys.extend(keys);
+    /// Adds what parts looked at; `false` when that is too much.
+    pub(crate) fn add<'k>(&mut self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> bool {
+        for key in keys {
+            if !self.keys.contains(key) && !self.more.contains_key(key) {
+                self.more.insert(key.clone(), ());
+            }
+        }
+        self.more.len() <= MORE_MAX
     }
 }
+
+/// Two are equal that have the same keys.
+impl PartialEq for References {
+    fn eq(&self, other: &Self) -> bool {
+        self.has_namespaces == other.has_namespaces
+            && self.len() == other.len()
+            && self.keys().all(|key| other.keys.contains(key) || other.more.contains_key(key))
+    }
+}
+
+impl Eq for References {}
 
 /// A view of the store that writes down what is asked.
 pub(crate) struct Lookup<'s> {

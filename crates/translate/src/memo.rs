@@ -11,11 +11,13 @@ use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
-use model::{ClosedReason, Diagnostic, Hostname, Model, Sealed, VirtualHost};
+use model::{ClosedReason, Diagnostic, EndpointTable, Hostname, Model, Sealed, VirtualHost};
 
 use crate::class::Parameters;
 use crate::ingress::Fragment;
-use crate::objects::{ContentHash, Named, ObjectKey, ObjectStore};
+use crate::link::Linked;
+use crate::lookup::References;
+use crate::objects::{ContentHash, Name, Named, ObjectKey, ObjectStore};
 use crate::order::Age;
 use crate::pattern::{self, Pattern};
 use crate::scope::Reports;
@@ -31,6 +33,8 @@ pub struct Memo {
     default_backend: Option<KeptFragment>,
     reduced: Named<ReducedFragment>,
     hosts: HashMap<Hostname, KeptHost, RandomState>,
+    /// What the last translation put together; none after one that failed half-way.
+    pub(crate) linked: Option<Box<Linked>>,
     pub(crate) leaves: Leaves,
 }
 
@@ -117,6 +121,20 @@ impl Memo {
         Self::default()
     }
 
+    /// What the last translation with this memo looked at; `None` before the first, and after one
+    /// that failed half-way.
+    #[must_use]
+    pub fn references(&self) -> Option<&References> {
+        self.linked.as_ref().map(|linked| linked.references())
+    }
+
+    /// These endpoints were found since the last translation with this memo.
+    pub fn keep_endpoints(&mut self, endpoints: &EndpointTable) {
+        if let Some(linked) = &mut self.linked {
+            linked.keep_endpoints(endpoints);
+        }
+    }
+
     /// Forgets everything if the settings are not those it was made with. Time, listeners and
     /// addresses of this machine do not enter into anything that is kept.
     pub(crate) fn begin(&mut self, settings: &Settings) {
@@ -200,27 +218,66 @@ impl Memo {
         reduced
     }
 
-    /// The virtual host of these ingredients: the one from before, or what `make` makes.
+    /// The virtual host of these ingredients: the one from before, or what `make` makes. What is
+    /// reported of it is kept beside it.
     pub(crate) fn host(
         &mut self,
         hostname: &Hostname,
         ingredients: Ingredients,
-        reports: &Reports,
         make: impl FnOnce(&Leaves, &Reports) -> VirtualHost,
     ) -> Sealed<VirtualHost> {
         if let Some(kept) = self.hosts.get(hostname)
             && kept.ingredients == ingredients
         {
-            kept.diagnostics.iter().cloned().for_each(|diagnostic| reports.push(diagnostic));
             return kept.host.clone();
         }
-        let own_reports = Reports::default();
-        let host = Sealed::new(make(&self.leaves, &own_reports));
-        let diagnostics = own_reports.take();
-        diagnostics.iter().cloned().for_each(|diagnostic| reports.push(diagnostic));
-        let kept = KeptHost { ingredients, host: host.clone(), diagnostics };
+        let reports = Reports::default();
+        let host = Sealed::new(make(&self.leaves, &reports));
+        let kept = KeptHost { ingredients, host: host.clone(), diagnostics: reports.take() };
         self.hosts.insert(hostname.clone(), kept);
         host
+    }
+
+    /// What is reported of the virtual hosts that are kept.
+    pub(crate) fn host_diagnostics(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.hosts.values().flat_map(|kept| &kept.diagnostics)
+    }
+
+    /// Forgets a virtual host that is no more.
+    pub(crate) fn forget_host(&mut self, hostname: &Hostname) {
+        self.hosts.remove(hostname);
+    }
+
+    /// What is kept of one Ingress, whether it still holds or not.
+    pub(crate) fn fragment(&self, name: &Name) -> Option<&Arc<Fragment>> {
+        self.fragments.get(name).map(|kept| &kept.fragment)
+    }
+
+    /// Forgets an Ingress that is no more.
+    pub(crate) fn forget_fragment(&mut self, name: &Name) {
+        self.fragments.remove(name);
+        self.reduced.remove(name);
+    }
+
+    /// The fragment without what it says of hosts that were taken out of `before`, of which `after`
+    /// is the successor; `reduced` is what was made of that.
+    pub(crate) fn reduced_again(
+        &mut self,
+        before: &Arc<Fragment>,
+        reduced: &Arc<Fragment>,
+        after: &Arc<Fragment>,
+        reduce: impl FnOnce(&Fragment, &[Hostname]) -> Fragment,
+    ) -> Option<Arc<Fragment>> {
+        if Arc::ptr_eq(before, reduced) {
+            return Some(after.clone());
+        }
+        let name = (before.object.namespace.clone(), before.object.name.clone());
+        let kept = self.reduced.get(&name)?;
+        if !Arc::ptr_eq(&kept.reduced, reduced) {
+            return None;
+        }
+        let refused = kept.refused.clone();
+        Some(self.reduced(after, refused, reduce))
     }
 
     /// Forgets what was made of Ingresses and hosts that are no more, and an excess of leaves.

@@ -4,14 +4,14 @@
 //! backend, for the default of all hosts. The oldest Ingress of a host decides its dialect. The
 //! result depends on nothing else, least of all on the order in which objects were read.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use model::policy::{AnswerBody, BodyLimit, HttpsRedirect};
 use model::{
     Action, Code, Diagnostic, Effect, FixedResponse, Hostname, Miss, PathForm, PathKind, PathMatch,
-    Provenance, Related, Route, RoutePolicy, Sealed, SharedMap, VirtualHost,
+    Provenance, Related, Route, RoutePolicy, Sealed, VirtualHost,
 };
 
 use crate::ingress::{Fragment, HostRules, PathRule, PathType, canonical};
@@ -51,17 +51,24 @@ pub(crate) struct Claim<'f> {
     pub(crate) rule: &'f PathRule,
 }
 
-/// All virtual hosts of these fragments, which come oldest first.
+/// The virtual hosts of these fragments, which come oldest first: all, or `only` some. Reports what
+/// concerns no single host; what concerns one is kept in the memo.
 pub(crate) fn hosts(
     fragments: &[Arc<Fragment>],
     https: &HttpsHosts,
     is_owned: bool,
+    only: Option<&HashSet<Hostname, RandomState>>,
     memo: &mut Memo,
     reports: &Reports,
-) -> SharedMap<Hostname, Sealed<VirtualHost>> {
+) -> Vec<(Hostname, Sealed<VirtualHost>)> {
+    let is_asked = |hostname: &Hostname| only.is_none_or(|only| only.contains(hostname));
+    // Whether a host is kept apart depends on those that it would fall through to.
+    let is_needed = |hostname: &Hostname| {
+        is_asked(hostname) || (is_owned && !matches!(hostname, Hostname::Exact(_)))
+    };
     let mut drafts: HashMap<&Hostname, HostDraft<'_>, RandomState> = HashMap::default();
     for fragment in fragments {
-        for rules in &fragment.hosts {
+        for rules in fragment.hosts.iter().filter(|rules| is_needed(&rules.hostname)) {
             let draft = drafts.entry(&rules.hostname).or_insert_with(|| {
                 HostDraft::new(&rules.hostname, fragment, &rules.provenance, https)
             });
@@ -79,9 +86,10 @@ pub(crate) fn hosts(
     }
     drafts
         .into_values()
+        .filter(|draft| is_asked(draft.hostname))
         .map(|draft| {
             let make = |leaves: &Leaves, reports: &Reports| draft.finish(leaves, reports);
-            let host = memo.host(draft.hostname, draft.ingredients(), reports, make);
+            let host = memo.host(draft.hostname, draft.ingredients(), make);
             (draft.hostname.clone(), host)
         })
         .collect()

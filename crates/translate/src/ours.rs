@@ -1,10 +1,10 @@
 //! What became of each Ingress that is ours, for those who report it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use model::Model;
+use model::{Hostname, Model, Sealed, VirtualHost};
 
 use crate::ingress::Fragment;
 use crate::objects::{ContentHash, ObjectKind};
@@ -43,41 +43,59 @@ struct Counts {
 
 /// All Ingresses of ours, by namespace and name.
 pub(crate) fn summary(fragments: &[Arc<Fragment>], model: &Model) -> Arc<[OurIngress]> {
-    let counts = counts(model);
-    let mut ours: Vec<OurIngress> = fragments
-        .iter()
-        .filter_map(|fragment| {
-            let (namespace, name) = (&fragment.object.namespace, &fragment.object.name);
-            let found = counts.get(&(&**namespace, &**name)).copied().unwrap_or_default();
-            Some(OurIngress {
-                namespace: namespace.clone(),
-                name: name.clone(),
-                // The operator's default backend is no object.
-                content: fragment.content?,
-                hosts: found.hosts,
-                routes: found.routes,
-            })
-        })
-        .collect();
-    ours.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
-    ours.into()
+    let mut counts: HashMap<(&str, &str), Counts, RandomState> = HashMap::default();
+    for (position, owner) in owners(model.hosts.values()) {
+        counts.entry(owner).or_default().add(position);
+    }
+    let found = fragments.iter().filter_map(|fragment| {
+        let (namespace, name) = (&*fragment.object.namespace, &*fragment.object.name);
+        ours(fragment, counts.get(&(namespace, name)).copied().unwrap_or_default())
+    });
+    let mut all: Vec<OurIngress> = found.collect();
+    all.sort_unstable_by(|a, b| (&a.namespace, &a.name).cmp(&(&b.namespace, &b.name)));
+    all.into()
 }
 
-fn counts(model: &Model) -> HashMap<(&str, &str), Counts, RandomState> {
-    let mut counts: HashMap<(&str, &str), Counts, RandomState> = HashMap::default();
-    for (position, host) in model.hosts.values().enumerate() {
-        for route in &host.routes {
-            let object = &route.provenance.object;
-            if *object.kind != *ObjectKind::Ingress.name() {
-                continue;
-            }
-            let known = counts.entry((&object.namespace, &object.name)).or_default();
-            known.routes += 1;
-            if known.last_host != Some(position) {
-                known.last_host = Some(position);
-                known.hosts += 1;
-            }
+/// One Ingress of ours. It has no routes on other hosts than its own, and on that of all hosts.
+pub(crate) fn one(fragment: &Fragment, model: &Model) -> Option<OurIngress> {
+    let mut counts = Counts::default();
+    let own = fragment.hosts.iter().map(|rules| &rules.hostname);
+    let names: BTreeSet<&Hostname> = own.chain([&Hostname::Any]).collect();
+    let hosts = names.into_iter().filter_map(|name| model.hosts.get(name));
+    let wanted = (&*fragment.object.namespace, &*fragment.object.name);
+    let found = owners(hosts).filter(|(_, owner)| *owner == wanted);
+    found.for_each(|(position, _)| counts.add(position));
+    ours(fragment, counts)
+}
+
+/// None for the operator's default backend, which is no object.
+fn ours(fragment: &Fragment, counts: Counts) -> Option<OurIngress> {
+    Some(OurIngress {
+        namespace: fragment.object.namespace.clone(),
+        name: fragment.object.name.clone(),
+        content: fragment.content?,
+        hosts: counts.hosts,
+        routes: counts.routes,
+    })
+}
+
+/// The Ingress of each route, with the position of its host.
+fn owners<'m>(
+    hosts: impl Iterator<Item = &'m Sealed<VirtualHost>>,
+) -> impl Iterator<Item = (usize, (&'m str, &'m str))> {
+    hosts.enumerate().flat_map(|(position, host)| {
+        let objects = host.routes.iter().map(|route| &route.provenance.object);
+        let ingresses = objects.filter(|object| *object.kind == *ObjectKind::Ingress.name());
+        ingresses.map(move |object| (position, (&*object.namespace, &*object.name)))
+    })
+}
+
+impl Counts {
+    fn add(&mut self, position: usize) {
+        self.routes += 1;
+        if self.last_host != Some(position) {
+            self.last_host = Some(position);
+            self.hosts += 1;
         }
     }
-    counts
 }

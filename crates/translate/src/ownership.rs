@@ -106,7 +106,14 @@ fn each(
     fragments.into_iter().map(&mut enforce).collect()
 }
 
+/// Whether two versions of an Ingress speak of the same hosts in the same places, so that whoever
+/// had a host has it still.
+pub(crate) fn is_same_claim(before: &Fragment, after: &Fragment) -> bool {
+    before.age == after.age && mentions(before).eq(mentions(after))
+}
+
 /// A place where a fragment speaks of a host.
+#[derive(PartialEq)]
 struct Mention<'f> {
     host: &'f Hostname,
     what: What,
@@ -150,7 +157,7 @@ pub(crate) fn hosts_of(fragment: &Fragment) -> impl Iterator<Item = &Hostname> {
 }
 
 /// The fragment without what it says of these hosts.
-fn reduce(fragment: &Fragment, refused: &[Hostname]) -> Fragment {
+pub(crate) fn reduce(fragment: &Fragment, refused: &[Hostname]) -> Fragment {
     let is_kept = |host: &Hostname| !refused.contains(host);
     let mut reduced = fragment.clone();
     reduced.hosts.retain(|rules| is_kept(&rules.hostname));

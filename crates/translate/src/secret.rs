@@ -29,6 +29,13 @@ pub(crate) struct ReadCertificate {
     pub(crate) key_pair: Arc<KeyPair>,
 }
 
+/// Two are the same whose digests are.
+impl PartialEq for ReadCertificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id
+    }
+}
+
 impl ReadCertificate {
     /// Whether a subject alternative name covers this host (RFC 6125: one label per star).
     pub(crate) fn covers(&self, host: &model::Hostname) -> bool {

@@ -46,6 +46,20 @@ impl HttpsHosts {
         hosts
     }
 
+    /// The hosts that have another answer in `other`; of wildcards, those below them, too.
+    pub(crate) fn differing(&self, other: &Self) -> Vec<Hostname> {
+        let mut hosts: Vec<Hostname> =
+            self.names.symmetric_difference(&other.names).cloned().collect();
+        let (none, other_none) = (BTreeSet::new(), BTreeSet::new());
+        let ours = self.wildcards.as_ref().unwrap_or(&none);
+        let theirs = other.wildcards.as_ref().unwrap_or(&other_none);
+        hosts.extend(ours.symmetric_difference(theirs).map(|(host, _)| host.clone()));
+        if self.any != other.any {
+            hosts.push(Hostname::Any);
+        }
+        hosts
+    }
+
     /// Whether requests for this host have an entry: their own name, or the wildcard above it.
     /// `namespace` is that of its oldest Ingress.
     pub(crate) fn contains(&self, host: &Hostname, namespace: &Arc<str>) -> bool {

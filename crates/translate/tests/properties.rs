@@ -12,7 +12,7 @@ use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use translate::{
     AsRead, Dialect, HostOwner, HostOwnership, Memo, Object, ObjectEvent, ObjectKey, ObjectStore,
-    Settings, Translation, endpoints_of, endpoints_only, translate,
+    Settings, Translation, endpoints_of, endpoints_only, relink, translate,
 };
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<AsRead<T>> {
@@ -245,6 +245,16 @@ fn result(store: &ObjectStore, settings: &Settings, memo: &mut Memo) -> (Vec<u8>
     (translation.model.encode(), translation)
 }
 
+fn assert_same_but_for_references(a: &Translation, b: &Translation) {
+    let (a_text, b_text) = (a.model.encode(), b.model.encode());
+    assert_eq!(String::from_utf8_lossy(&a_text), String::from_utf8_lossy(&b_text));
+    assert_eq!(a.endpoints, b.endpoints);
+    assert_eq!(a.report, b.report);
+    assert_eq!(a.ingresses, b.ingresses);
+    assert_eq!(a.refused, b.refused);
+    assert!(a.material.keys().eq(b.material.keys()));
+}
+
 fn assert_equal(a: &(Vec<u8>, Translation), b: &(Vec<u8>, Translation)) {
     assert_eq!(String::from_utf8_lossy(&a.0), String::from_utf8_lossy(&b.0));
     assert_eq!(a.1.endpoints, b.1.endpoints);
@@ -317,6 +327,40 @@ proptest! {
                 }
             }
             before = kept;
+        }
+    }
+
+    #[test]
+    fn what_is_linked_anew_is_what_is_translated_anew(
+        start in prop::collection::vec(objects(), 0..24),
+        batches in prop::collection::vec(
+            prop::collection::vec((objects(), prop::bool::weighted(0.2)), 1..4), 1..12),
+        settings in some_settings(),
+    ) {
+        let mut store = ObjectStore::new();
+        for object in start {
+            store.apply(ObjectEvent::Applied(object));
+        }
+        let mut memo = Memo::new();
+        let mut before = translate(&store, &settings, &mut memo);
+        for batch in batches {
+            let mut changed = BTreeSet::new();
+            for (object, delete) in batch {
+                let key = object.key();
+                let event =
+                    if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
+                changed.extend(store.apply(event).keys);
+            }
+            changed.retain(|key| before.references.contains(key));
+            let (_, anew) = result(&store, &settings, &mut Memo::new());
+            before = match relink(&store, &settings, &mut memo, &changed) {
+                Some(linked) => {
+                    assert_same_but_for_references(&linked, &anew);
+                    prop_assert!(anew.references.keys().all(|key| linked.references.contains(key)));
+                    linked
+                }
+                None => translate(&store, &settings, &mut memo),
+            };
         }
     }
 

@@ -368,10 +368,21 @@ fn translate_or_panic(store: &ObjectStore, settings: &Settings, memo: &mut Memo)
     translate::translate(store, settings, memo)
 }
 
+fn relink_or_panic(
+    store: &ObjectStore,
+    settings: &Settings,
+    memo: &mut Memo,
+    changed: &BTreeSet<ObjectKey>,
+) -> Option<Translation> {
+    assert!(!PANICS.load(Ordering::Relaxed), "a defect");
+    translate::relink(store, settings, memo, changed)
+}
+
 #[test]
 fn a_panic_keeps_the_last_configuration_and_the_next_change_of_anything_builds_everything() {
     let mut fixture = Fixture::new();
     fixture.compiler.translate = translate_or_panic;
+    fixture.compiler.relink = relink_or_panic;
     fixture.start(&shop());
     PANICS.store(true, Ordering::Relaxed);
     assert_eq!(fixture.apply(&ingress("more", "more.test", "cart")), NOTHING);

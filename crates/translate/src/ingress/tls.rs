@@ -16,7 +16,7 @@ use crate::secret::ReadCertificate;
 use crate::settings::Dialect;
 
 /// One entry of `spec.tls`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct TlsEntry {
     /// The hosts that it makes HTTPS hosts.
     pub(crate) hosts: Vec<Hostname>,
@@ -32,7 +32,7 @@ pub(crate) struct TlsEntry {
 }
 
 /// A wish to serve a certificate for a host; without one it holds the host's place.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CertificateClaim {
     pub(crate) host: Hostname,
     pub(crate) certificate: Option<Arc<ReadCertificate>>,
