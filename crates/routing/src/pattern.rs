@@ -25,6 +25,8 @@ use regex_syntax::hir::{self, Hir};
 
 /// Largest automaton of one pattern, in bytes of its NFA.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
+/// More of it for each byte of a pattern, so that no literal text is too large, however long.
+const LITERAL_BYTE_MAX: usize = 256;
 /// Largest automaton of one group of patterns, in bytes of its NFA.
 const GROUP_BYTES_MAX: usize = 8 << 20;
 /// Deepest nesting of one pattern.
@@ -58,9 +60,9 @@ impl fmt::Display for RegexProblem {
 
 impl std::error::Error for RegexProblem {}
 
-/// Whether a pattern is accepted.
-pub fn check_regex(pattern: &str, ignore_case: bool) -> Result<(), RegexProblem> {
-    Regex::new(pattern, ignore_case).map(drop)
+/// Whether a pattern is accepted, and how many bytes its tables take.
+pub fn check_regex(pattern: &str, ignore_case: bool) -> Result<usize, RegexProblem> {
+    Regex::new(pattern, ignore_case).map(|regex| regex.engine.memory_usage())
 }
 
 /// One compiled pattern, anchored at the start.
@@ -74,7 +76,7 @@ impl Regex {
     /// Compiles a pattern.
     pub fn new(pattern: &str, ignore_case: bool) -> Result<Self, RegexProblem> {
         let hir = parse(pattern, ignore_case)?;
-        let config = config(PATTERN_BYTES_MAX)
+        let config = config(PATTERN_BYTES_MAX.max(pattern.len().saturating_mul(LITERAL_BYTE_MAX)))
             .which_captures(WhichCaptures::All)
             // One pattern is searched for captures, which the lazy DFA cannot give.
             .hybrid(false);

@@ -308,8 +308,10 @@ fn what_a_linear_time_engine_cannot_run_is_named() {
         assert!(matches!(problem, Err(RegexProblem::Syntax(_))), "{pattern}: {problem:?}");
     }
     for pattern in [r"/a\/b", "/something(/|$)(.*)", r"/\d+/[é]", r"/\p{Lu}", "", "/a{2,3}"] {
-        assert_eq!(check_regex(pattern, true), Ok(()), "{pattern}");
+        assert!(check_regex(pattern, true).is_ok(), "{pattern}");
     }
+    // A path of the other dialect is a pattern without anything that could grow.
+    assert!(check_regex(&"/long".repeat(50_000), true).is_ok());
 }
 
 #[test]

@@ -1,23 +1,34 @@
-//! Checks a path pattern: syntax, and what a linear-time engine cannot do.
+//! Checks a path pattern: syntax, what a linear-time engine cannot do, and what it would cost.
 //!
-//! Only the syntax is read here; the tables are compiled elsewhere. Dear enough to be remembered.
+//! The engine itself is asked, since a pattern that it refuses later would close the whole host.
+//! Dear enough to be remembered.
 
 use regex_syntax::ast::{self, ErrorKind};
 use regex_syntax::hir::translate::Translator;
+use routing::RegexProblem;
 
 /// What is known about a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Pattern {
-    /// It can be compared, and has this many capture groups.
-    Valid { captures: usize },
+    /// It can be compared, has this many capture groups, and takes this many bytes.
+    Valid { captures: usize, bytes: usize },
     /// It uses look-around or back-references.
     Unsupported { message: String },
+    /// It would take too many bytes.
+    TooLarge { message: String },
     /// It is no pattern.
     Invalid { message: String },
 }
 
 /// Patterns longer than this are refused.
 const LENGTH_MAX: usize = 4096;
+
+/// Patterns whose tables take more are refused: twenty letters can ask for a megabyte.
+pub(crate) const BYTES_MAX: usize = 256 * 1024;
+
+/// What the patterns of one Ingress may take together; those beyond are refused. Whoever may write
+/// one must not be able to fill the memory of everybody's gateway with it.
+pub(crate) const BYTES_OF_INGRESS_MAX: usize = 8 * 1024 * 1024;
 
 pub(crate) fn check(pattern: &str) -> Pattern {
     if pattern.len() > LENGTH_MAX {
@@ -28,8 +39,30 @@ pub(crate) fn check(pattern: &str) -> Pattern {
         Err(error) => return problem(pattern, error.kind()),
     };
     match Translator::new().translate(pattern, &tree) {
-        Ok(hir) => Pattern::Valid { captures: hir.properties().explicit_captures_len() },
+        Ok(hir) => of_engine(pattern, hir.properties().explicit_captures_len()),
         Err(error) => Pattern::Invalid { message: format!("`{pattern}`: {}", error.kind()) },
+    }
+}
+
+/// What the engine says of it, in both of the ways in which it may be compared.
+fn of_engine(pattern: &str, captures: usize) -> Pattern {
+    let bytes = |ignore_case| routing::check_regex(pattern, ignore_case);
+    match bytes(false).and_then(|bytes_once| Ok(bytes(true)?.max(bytes_once))) {
+        Ok(bytes) if bytes <= BYTES_MAX => Pattern::Valid { captures, bytes },
+        Ok(_) | Err(RegexProblem::TooLarge) => Pattern::TooLarge {
+            message: format!(
+                "`{pattern}` is nested or repeated so much that its tables are too large"
+            ),
+        },
+        Err(RegexProblem::LookAround) => {
+            Pattern::Unsupported { message: format!("`{pattern}` uses look-around") }
+        }
+        Err(RegexProblem::BackReference) => {
+            Pattern::Unsupported { message: format!("`{pattern}` uses a back-reference") }
+        }
+        Err(RegexProblem::Syntax(what)) => {
+            Pattern::Invalid { message: format!("`{pattern}`: {what}") }
+        }
     }
 }
 
@@ -150,9 +183,10 @@ mod tests {
 
     #[test]
     fn captures_are_counted() {
-        assert_eq!(check("/something(/|$)(.*)"), Pattern::Valid { captures: 2 });
-        assert_eq!(check("/()(.*)"), Pattern::Valid { captures: 2 });
-        assert_eq!(check("/plain"), Pattern::Valid { captures: 0 });
+        for (pattern, groups) in [("/something(/|$)(.*)", 2), ("/()(.*)", 2), ("/plain", 0)] {
+            let found = check(pattern);
+            assert!(matches!(found, Pattern::Valid { captures, .. } if captures == groups));
+        }
     }
 
     #[test]
@@ -160,6 +194,19 @@ mod tests {
         assert!(matches!(check("/(?!api)(.*)"), Pattern::Unsupported { .. }));
         assert!(matches!(check(r"/(a)\1"), Pattern::Unsupported { .. }));
         assert!(matches!(check("/(a"), Pattern::Invalid { .. }));
+    }
+
+    #[test]
+    fn whatever_is_called_valid_the_engine_takes() {
+        let nested = format!("/{}a{}", "(".repeat(120), ")".repeat(120));
+        assert!(matches!(check("/a++"), Pattern::Invalid { .. }));
+        for refused in ["/(.*){1,9999}", "/[a-z]{1,4000}", &nested] {
+            assert!(matches!(check(refused), Pattern::TooLarge { .. }), "{refused}");
+        }
+        for taken in ["/something(/|$)(.*)", r"/v[0-9]{1,3}/\p{L}+/(?i:x)*", r"/\d{1,8}-[^/]{1,64}"]
+        {
+            assert!(matches!(check(taken), Pattern::Valid { .. }), "{taken}: {:?}", check(taken));
+        }
     }
 
     #[test]

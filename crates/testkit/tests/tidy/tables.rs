@@ -21,7 +21,7 @@ pub(crate) const EDGES: &[(&str, &[&str])] = &[
     ("wire", &[]),
     ("telemetry", &[]),
     ("routing", &["model"]),
-    ("translate", &["model"]),
+    ("translate", &["model", "routing"]),
     ("controller", &["model", "translate", "telemetry"]),
     ("proxy", &["model", "wire", "routing", "telemetry"]),
     ("portcullis", &["model", "wire", "routing", "translate", "telemetry", "controller", "proxy"]),

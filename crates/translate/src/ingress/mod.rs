@@ -9,6 +9,7 @@ mod rule;
 mod tls;
 mod unreadable;
 
+use std::cell::Cell;
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
@@ -124,6 +125,8 @@ struct Walk<'w> {
     leaves: &'w Leaves,
     wishes: Wishes,
     plans: Vec<UpstreamPlan>,
+    /// What the patterns so far take.
+    pattern_bytes: Cell<usize>,
 }
 
 /// Reads one Ingress of ours; all its routes answer 503 where its class closes it.
@@ -148,6 +151,7 @@ pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
         leaves,
         wishes,
         plans: Vec::new(),
+        pattern_bytes: Cell::new(0),
     };
     let mut fragment = Fragment {
         object: object.clone(),

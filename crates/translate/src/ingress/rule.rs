@@ -233,9 +233,11 @@ impl Walk<'_> {
     /// literal elements, or at its literal text. `false` when it has neither, and nothing that
     /// restricts access went with it.
     fn check_pattern(&self, rule: &mut PathRule, scope: &Scope<'_>) -> bool {
-        let (code, message, help) = match self.leaves.pattern(&rule.path) {
+        let (code, message, help) = match self.pattern(&rule.path) {
             Pattern::Valid { .. } => return true,
-            Pattern::Invalid { message } => (Code::InvalidRegex, message, None),
+            Pattern::Invalid { message } | Pattern::TooLarge { message } => {
+                (Code::InvalidRegex, message, None)
+            }
             Pattern::Unsupported { message } => {
                 (Code::UnsupportedRegex, message, pattern::without_look_ahead(&rule.path))
             }
@@ -275,11 +277,32 @@ impl Walk<'_> {
         has_place
     }
 
+    /// A pattern, checked while there is something left of what those of an Ingress may take: to
+    /// find out that one is too large is as dear as one that is not.
+    fn pattern(&self, text: &str) -> Pattern {
+        let before = self.pattern_bytes.get();
+        let over = || Pattern::TooLarge {
+            message: "the patterns of this Ingress are too large together".to_owned(),
+        };
+        if before > pattern::BYTES_OF_INGRESS_MAX {
+            return over();
+        }
+        let found = self.leaves.pattern(text);
+        let bytes = match found {
+            Pattern::Valid { bytes, .. } => bytes,
+            Pattern::TooLarge { .. } => pattern::BYTES_MAX,
+            Pattern::Unsupported { .. } | Pattern::Invalid { .. } => 0,
+        };
+        self.pattern_bytes.set(before + bytes);
+        let is_over = before + bytes > pattern::BYTES_OF_INGRESS_MAX;
+        if is_over && matches!(found, Pattern::Valid { .. }) { over() } else { found }
+    }
+
     fn check_captures(&self, rule: &PathRule, scope: &Scope<'_>) {
         let Some(rewrite) = &rule.rewrite else { return };
         let highest = highest_capture(&rewrite.target);
         let captures = match self.leaves.pattern(&rule.path) {
-            Pattern::Valid { captures } if rule.is_regex => captures,
+            Pattern::Valid { captures, .. } if rule.is_regex => captures,
             _ => 0,
         };
         if highest > captures {

@@ -1,0 +1,50 @@
+//! What one Ingress may ask of the engine of patterns, and that nobody else pays for more.
+
+use model::{Action, Code, PathKind};
+use serde_json::json;
+use translate::{Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
+
+fn translated(patterns: impl Iterator<Item = String>) -> Translation {
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let path =
+        |path| json!({ "path": path, "pathType": "ImplementationSpecific", "backend": backend });
+    let paths: Vec<_> = patterns.map(path).collect();
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": {
+            "name": "many", "namespace": "default",
+            "annotations": { "nginx.ingress.kubernetes.io/use-regex": "true" },
+        },
+        "spec": { "rules": [{ "host": "a.test", "http": { "paths": paths } }] },
+    });
+    let mut objects = ObjectStore::new();
+    for parsed in manifests::parse("", &ingress.to_string()).objects {
+        objects.apply(ObjectEvent::Applied(parsed.object));
+    }
+    translate::translate(&objects, &Settings::standalone(), &mut Memo::new())
+}
+
+fn patterns(translation: &Translation) -> usize {
+    let routes = translation.model.hosts.values().flat_map(|host| &host.routes);
+    routes.filter(|route| route.path.kind == PathKind::Regex).count()
+}
+
+#[test]
+fn hundreds_of_ordinary_patterns_are_served() {
+    let translation = translated((0..500).map(|index| format!("/shop{index}/(v[0-9]+)(/|$)(.*)")));
+    assert_eq!(patterns(&translation), 500);
+}
+
+#[test]
+fn one_ingress_does_not_fill_the_memory_of_all_with_patterns() {
+    let translation = translated((0..500).map(|index| format!("/shop{index}/[a-z]{{1,400}}")));
+    let kept = patterns(&translation);
+    assert!((10..400).contains(&kept), "{kept}");
+    // What is over keeps its place, and is told.
+    let mut routes = translation.model.hosts.values().flat_map(|host| &host.routes);
+    let last = routes.find(|route| *route.path.value == *"/shop499/").expect("its place");
+    assert!(matches!(&last.action, Action::Respond(fixed) if fixed.status == 503));
+    let report = translation.report.diagnostics();
+    let told = report.iter().filter(|diagnostic| diagnostic.code == Code::InvalidRegex).count();
+    assert_eq!(told, 500 - kept);
+}
