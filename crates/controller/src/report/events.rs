@@ -8,8 +8,10 @@
 //! The name of an Event is a digest of what it says: a second leader that says the same finds the
 //! Event of the first.
 //!
-//! Bounds: [`STANDING_MAX`] diagnostics, errors first; what is beyond is in the report and in the
-//! metrics alone. An object has [`BURST`] Events, and one more every [`REFILL`]; what is held back
+//! Namespaces take turns, so that the mistakes of one do not silence another.
+//!
+//! Bounds: [`STANDING_MAX`] diagnostics, of namespaces in turn and errors first; what is beyond is in
+//! the report and in the metrics alone. An object has [`BURST`] Events, and one more every [`REFILL`]; what is held back
 //! is told later, if it still stands. Of [`OBJECTS_MAX`] objects it is known that they have had
 //! some; the one that is nearest to its full number is forgotten first.
 
@@ -204,7 +206,31 @@ pub(crate) struct Ledger {
     standing: HashMap<Digest, Standing>,
     synced: BTreeMap<IngressKey, Synced>,
     objects: HashMap<ObjectRef, Bucket>,
+    turns: Turns,
     rate: Option<Bucket>,
+}
+
+/// Which namespaces were told of, and in which order last: the one that has waited longest is next,
+/// however much there is to tell of another.
+#[derive(Debug, Default)]
+struct Turns {
+    last: u64,
+    taken: HashMap<Arc<str>, u64>,
+}
+
+impl Turns {
+    fn of(&self, namespace: &str) -> u64 {
+        self.taken.get(namespace).copied().unwrap_or(0)
+    }
+
+    fn take(&mut self, namespace: &Arc<str>) {
+        // Whoever is forgotten is next once more.
+        if self.taken.len() >= OBJECTS_MAX && !self.taken.contains_key(namespace) {
+            self.taken.clear();
+        }
+        self.last += 1;
+        self.taken.insert(Arc::clone(namespace), self.last);
+    }
 }
 
 impl Ledger {
@@ -236,40 +262,45 @@ impl Ledger {
             soonest(at);
             return Err(wait);
         }
-        let mut chosen: Option<(Severity, &ObjectRef, Digest)> = None;
+        let mut chosen: Option<(u64, Severity, &ObjectRef, Digest)> = None;
         for (digest, standing) in &self.standing {
             if standing.ended.is_some() {
                 continue;
             }
+            let object = &standing.happening.object;
             let at = standing.told.map_or(standing.since + SETTLE, |told| told + AGAIN);
-            let at = at
-                .max(standing.attempts.next)
-                .max(self.bucket_opens(now, &standing.happening.object));
+            let at = at.max(standing.attempts.next).max(self.bucket_opens(now, object));
             if at > now {
                 soonest(at);
                 continue;
             }
-            let candidate = (standing.severity, &standing.happening.object, *digest);
+            let turn = self.turns.of(&object.namespace);
+            let candidate = (turn, standing.severity, object, *digest);
             if chosen.is_none_or(|chosen| candidate < chosen) {
                 chosen = Some(candidate);
             }
         }
-        if let Some((_, _, digest)) = chosen {
-            return self.tell_standing(now, digest).ok_or(Duration::ZERO);
-        }
-        let mut due = None;
+        let mut due: Option<(u64, &IngressKey)> = None;
         for (key, synced) in self.synced.iter().filter(|(_, synced)| !synced.is_told) {
             let at = synced.attempts.next.max(self.bucket_opens(now, &ingress_ref(key)));
             if at > now {
                 soonest(at);
-            } else {
-                due = Some(key.clone());
-                break;
+                continue;
+            }
+            let candidate = (self.turns.of(&key.0), key);
+            if due.is_none_or(|due| candidate < due) {
+                due = Some(candidate);
             }
         }
-        match due {
-            Some(key) => self.tell_sync(now, key, observed).ok_or(Duration::ZERO),
-            None => Err(wait),
+        match (chosen, due) {
+            (Some((turn, _, _, digest)), due) if due.is_none_or(|(other, _)| turn <= other) => {
+                self.tell_standing(now, digest).ok_or(Duration::ZERO)
+            }
+            (_, Some((_, key))) => {
+                let key = key.clone();
+                self.tell_sync(now, key, observed).ok_or(Duration::ZERO)
+            }
+            (_, None) => Err(wait),
         }
     }
 
@@ -306,14 +337,8 @@ impl Ledger {
     fn take_report(&mut self, now: Instant, served: &Translation, observed: &Observed) {
         let stood = self.standing.iter().filter(|(_, standing)| standing.ended.is_none());
         let mut gone: HashSet<Digest> = stood.map(|(digest, _)| *digest).collect();
-        let all = served.report.diagnostics().iter();
-        let of_severity = |wanted| {
-            let all = all.clone();
-            all.filter(move |diagnostic| diagnostic.severity == wanted)
-        };
-        let worst_first = of_severity(Severity::Error).chain(of_severity(Severity::Warning));
         let mut count = 0;
-        for diagnostic in worst_first {
+        for diagnostic in worst_first(served.report.diagnostics()) {
             let Some(happening) = happening(diagnostic, served, observed) else { continue };
             count += 1;
             if count > STANDING_MAX {
@@ -414,6 +439,7 @@ impl Ledger {
         if let Some(rate) = &mut self.rate {
             rate.spend(now, RATE);
         }
+        self.turns.take(&object.namespace);
         if !self.objects.contains_key(object) && self.objects.len() >= OBJECTS_MAX {
             let oldest = self.objects.iter().min_by_key(|(_, bucket)| bucket.full_at);
             if let Some(oldest) = oldest.map(|(object, _)| object.clone()) {
@@ -423,6 +449,23 @@ impl Ledger {
         let bucket = self.objects.entry(object.clone()).or_insert_with(|| Bucket::full(now));
         bucket.spend(now, REFILL);
     }
+}
+
+/// Errors, then warnings; where there are more than are told of, the first of each namespace, then
+/// the second of each, and so on.
+fn worst_first(all: &[Diagnostic]) -> Vec<&Diagnostic> {
+    let of_severity = |wanted| all.iter().filter(move |diagnostic| diagnostic.severity == wanted);
+    let worst_first = of_severity(Severity::Error).chain(of_severity(Severity::Warning));
+    let mut chosen: Vec<&Diagnostic> = worst_first.collect();
+    if chosen.len() > STANDING_MAX {
+        let mut numbers: HashMap<&str, usize> = HashMap::new();
+        chosen.sort_by_cached_key(|diagnostic| {
+            let number = numbers.entry(&diagnostic.object.namespace).or_default();
+            *number += 1;
+            *number
+        });
+    }
+    chosen
 }
 
 fn ingress_ref(key: &IngressKey) -> ObjectRef {

@@ -359,3 +359,45 @@ fn an_event_that_is_there_already_is_not_told_again_soon() {
     assert_eq!(world.tell_with(MOMENT, |_| Told::Known).len(), 2);
     assert!(world.tell(Duration::from_mins(20)).is_empty());
 }
+
+/// The same, in another namespace; seen by whoever looks.
+fn of_namespace(world: &World, namespace: &str, all: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let moved = |mut diagnostic: Diagnostic| {
+        diagnostic.object.namespace = namespace.into();
+        let mut seen = ingress(&diagnostic.object.name, &diagnostic.object.name, false);
+        seen.metadata.namespace = Some(namespace.into());
+        world.observed.observe(&seen);
+        diagnostic
+    };
+    all.into_iter().map(moved).collect()
+}
+
+fn served_in(namespace: &str, diagnostics: &[Diagnostic]) -> Vec<OurIngress> {
+    let of = |diagnostic: &Diagnostic| OurIngress {
+        namespace: namespace.into(),
+        ..ours(&diagnostic.object.name, 1, 0)
+    };
+    diagnostics.iter().map(of).collect()
+}
+
+#[test]
+fn a_namespace_with_thousands_of_mistakes_does_not_silence_another() {
+    for number in [3_000, STANDING_MAX + 1_000] {
+        let mut world = World::new(&[], Vec::new());
+        let loud: Vec<Diagnostic> = (0..number)
+            .map(|number| diagnostic(Code::ServiceNotFound, &format!("a{number:05}"), "a"))
+            .collect();
+        let loud = of_namespace(&world, "aaa", loud);
+        let quiet = vec![diagnostic(Code::CertificateDoesNotCoverHost, "web", "a")];
+        let quiet = of_namespace(&world, "shop", quiet);
+        let mut all = served_in("aaa", &loud);
+        all.push(ours("web", 1, 1));
+        world.served.ingresses = all.into();
+        world.report([loud, quiet].concat());
+        let told = world.tell(MOMENT);
+        let of_shop = told.iter().take(10).filter(|t| &*t.happening.object.namespace == "shop");
+        let reasons: Vec<_> = of_shop.map(|telling| telling.happening.reason).collect();
+        // What is served stands at once; a diagnostic must have stood for a moment.
+        assert_eq!(reasons, ["Sync", "CertificateHost"], "{number}");
+    }
+}
