@@ -3,9 +3,14 @@
 //! A scope is a chain of borrowed links on the stack: free until something is reported.
 
 use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write};
 
 use model::{Code, Diagnostic, Effect, FieldPath, ObjectRef, Provenance, Related};
+
+/// How many diagnostics with one code are told of one Ingress. Whoever has that many mistakes alike
+/// knows how to go on.
+const ALIKE_MAX: usize = 100;
 
 /// Where reports go.
 #[derive(Debug, Default)]
@@ -18,6 +23,29 @@ impl Reports {
 
     pub(crate) fn take(&self) -> Vec<Diagnostic> {
         self.0.take()
+    }
+
+    /// The same where all are about one object: of each code the first [`ALIKE_MAX`], and how many
+    /// more there are. Reports are copied and compared with every change of anything.
+    pub(crate) fn take_of_one(&self) -> Vec<Diagnostic> {
+        let mut counts: HashMap<Code, usize> = HashMap::new();
+        let mut more: BTreeMap<Code, Diagnostic> = BTreeMap::new();
+        let mut kept = self.0.take();
+        kept.retain(|diagnostic| {
+            let count = counts.entry(diagnostic.code).or_default();
+            *count += 1;
+            if *count > ALIKE_MAX {
+                more.entry(diagnostic.code).or_insert_with(|| diagnostic.clone());
+            }
+            *count <= ALIKE_MAX
+        });
+        kept.extend(more.into_iter().map(|(code, first)| {
+            let count = counts.get(&code).copied().unwrap_or_default().saturating_sub(ALIKE_MAX);
+            let message = format!("{count} more of this kind, of which this is the first");
+            Diagnostic { message, help: None, related: Vec::new(), ..first }
+        }));
+        kept.shrink_to_fit();
+        kept
     }
 }
 

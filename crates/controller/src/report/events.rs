@@ -10,10 +10,10 @@
 //!
 //! Namespaces take turns, so that the mistakes of one do not silence another.
 //!
-//! Bounds: [`STANDING_MAX`] diagnostics, of namespaces in turn and errors first; what is beyond is in
-//! the report and in the metrics alone. An object has [`BURST`] Events, and one more every [`REFILL`]; what is held back
-//! is told later, if it still stands. Of [`OBJECTS_MAX`] objects it is known that they have had
-//! some; the one that is nearest to its full number is forgotten first.
+//! Bounds: [`STANDING_MAX`] diagnostics, of namespaces in turn and errors first; what is beyond is
+//! in the report and in the metrics alone. An object has [`BURST`] Events, and one more every
+//! [`REFILL`]; what is held back is told later, if it still stands. Of [`OBJECTS_MAX`] objects it
+//! is known that they have had some; the one that is nearest to its full number is forgotten first.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;

@@ -62,11 +62,29 @@ pub(crate) fn means_access_control(name: &str) -> bool {
 
 /// The known name with the fewest edits, if they are few for its length.
 fn nearest(name: &str) -> Option<&'static str> {
+    let few = |known: &str| 1 + known.len() / 6;
     keys::annotations()
-        .map(|info| (distance(name, info.name), info.name))
+        .map(|info| info.name)
+        .filter(|known| letters_apart(name, known) <= few(known))
+        .map(|known| (distance(name, known), known))
+        .filter(|(edits, known)| *edits <= few(known))
         .min()
-        .filter(|(edits, known)| *edits <= 1 + known.len() / 6)
         .map(|(_, known)| known)
+}
+
+/// The letters that one of two names has more than the other, wherever they stand: no fewer edits
+/// lie between them. Most names need no further look.
+fn letters_apart(a: &str, b: &str) -> usize {
+    // Letters that share a place hide some of it, and never make more.
+    let mut more = [0_i32; 32];
+    a.bytes().for_each(|byte| more[usize::from(byte % 32)] += 1);
+    b.bytes().for_each(|byte| more[usize::from(byte % 32)] -= 1);
+    let (mut of_a, mut of_b) = (0, 0);
+    for count in more {
+        of_a += count.max(0);
+        of_b -= count.min(0);
+    }
+    of_a.max(of_b).unsigned_abs() as usize
 }
 
 /// Edits between two names, a swap of neighbours counting as one (optimal string alignment).
