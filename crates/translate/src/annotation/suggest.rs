@@ -65,6 +65,7 @@ fn nearest(name: &str) -> Option<&'static str> {
     let few = |known: &str| 1 + known.len() / 6;
     keys::annotations()
         .map(|info| info.name)
+        .filter(|known| known.len().abs_diff(name.len()) <= few(known))
         .filter(|known| letters_apart(name, known) <= few(known))
         .map(|known| (distance(name, known), known))
         .filter(|(edits, known)| *edits <= few(known))
