@@ -352,6 +352,9 @@ impl Follow {
                     let version = item.meta().resource_version.clone();
                     let key = key(self.kind, item.meta());
                     self.show(&item);
+                    if list.is_some() && !self.told.wants(&key) {
+                        continue;
+                    }
                     let taken = item.take();
                     diagnostics.extend(taken.diagnostics.into_iter().map(|said| said.diagnostic));
                     match (&mut list, taken.object) {
@@ -417,6 +420,9 @@ impl Follow {
                 item.be_of(&page.types);
                 let key = key(self.kind, item.meta());
                 self.show(&item);
+                if !self.told.wants(&key) {
+                    continue;
+                }
                 let taken = item.take();
                 diagnostics.extend(taken.diagnostics.into_iter().map(|said| said.diagnostic));
                 listed.extend(taken.object.map(|object| (key, object)));

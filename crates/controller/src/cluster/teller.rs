@@ -13,6 +13,9 @@ use super::inflow::Inflow;
 
 /// Whom a watch tells.
 pub(super) trait Told: Send + Sync {
+    /// Whether an object is to be kept until its list is complete. Whoever may write Secrets could
+    /// fill our memory with those that nobody names.
+    fn wants(&self, key: &ObjectKey) -> bool;
     /// An object is there, or is another now.
     fn applied(&self, follow: &Follow, key: ObjectKey, object: Object);
     /// An object is gone.
@@ -62,15 +65,6 @@ pub(super) struct Teller {
 }
 
 impl Teller {
-    fn is_wanted(&self, key: &ObjectKey) -> bool {
-        match &self.wanted {
-            Wanted::All | Wanted::Namespaces(_) => true,
-            Wanted::Named(names) => {
-                names.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
-            }
-        }
-    }
-
     /// What somebody waits for is found, or found missing.
     fn settle(&self) {
         if let Wanted::Named(names) = &self.wanted {
@@ -88,8 +82,17 @@ impl Teller {
 }
 
 impl Told for Teller {
+    fn wants(&self, key: &ObjectKey) -> bool {
+        match &self.wanted {
+            Wanted::All | Wanted::Namespaces(_) => true,
+            Wanted::Named(names) => {
+                names.lock().unwrap_or_else(PoisonError::into_inner).contains(key)
+            }
+        }
+    }
+
     fn applied(&self, _: &Follow, key: ObjectKey, object: Object) {
-        if self.is_wanted(&key) {
+        if self.wants(&key) {
             self.select(|| Selected::Joins(Arc::clone(&key.name)));
             self.inflow.applied(key, object);
         }
@@ -103,7 +106,6 @@ impl Told for Teller {
     fn listed(&self, follow: &Follow, there: Vec<(ObjectKey, Object)>, gone: Vec<ObjectKey>) {
         self.contact.listed(follow.kind);
         self.select(|| Selected::Are(there.iter().map(|(key, _)| key.name.clone()).collect()));
-        let there = there.into_iter().filter(|(key, _)| self.is_wanted(key)).collect();
         self.inflow.listed(there, gone);
         self.settle();
         if !matches!(self.wanted, Wanted::Namespaces(_)) {

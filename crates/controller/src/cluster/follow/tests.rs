@@ -187,3 +187,70 @@ fn a_secret_that_the_server_cannot_give_is_not_waited_for() {
         follow::<Secret>(&address, Some("a,b"), wanted, is_settled);
     }
 }
+
+/// Wants one object, and counts what a list brings.
+struct One {
+    wanted: ObjectKey,
+    listed: std::sync::mpsc::Sender<usize>,
+}
+
+impl Told for One {
+    fn wants(&self, key: &ObjectKey) -> bool {
+        *key == self.wanted
+    }
+
+    fn listed(&self, _: &Follow, there: Vec<(ObjectKey, Object)>, _: Vec<ObjectKey>) {
+        self.listed.send(there.len()).unwrap();
+    }
+
+    fn lost(&self, _: &Follow) -> bool {
+        false
+    }
+
+    fn applied(&self, _: &Follow, _: ObjectKey, _: Object) {}
+    fn deleted(&self, _: &Follow, _: ObjectKey) {}
+    fn said(&self, _: &Follow, _: Vec<Diagnostic>) {}
+    fn contact(&self, _: &Follow) {}
+    fn gave_up(&self, _: &Follow) {}
+    fn excused(&self, _: &Follow) {}
+    fn done_without(&self, _: &Follow, _: Option<Diagnostic>) {}
+}
+
+#[test]
+fn what_nobody_wants_is_dropped_as_it_comes_and_not_when_the_list_is_complete() {
+    for streams in [true, false] {
+        let address = server(move |target| {
+            let item = |name| format!(r#"{{"metadata":{{"namespace":"shop","name":"{name}"}}}}"#);
+            match (target.contains("sendInitialEvents=true"), target.contains("watch=true")) {
+                (true, _) if streams => {
+                    Some((200, event("ADDED", "web") + &event("ADDED", "other") + &list_ends()))
+                }
+                (true, _) => Some(refusal(422)),
+                (false, true) => None,
+                (false, false) => Some(list(&[item("web"), item("other")].join(","))),
+            }
+        });
+        let (listed, lists) = std::sync::mpsc::channel();
+        let wanted = ObjectKey::new(ObjectKind::Service, "shop", "web");
+        let follow = Follow {
+            name: "test".into(),
+            kind: ObjectKind::Service,
+            namespace: Some("shop".into()),
+            object: None,
+            fields: None,
+            labels: None,
+            is_optional: false,
+            told: Arc::new(One { wanted, listed }),
+            known: Known::default(),
+            observed: None,
+        };
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+            let kind = ApiResource::erase::<Service>(&());
+            let untyped = Api::namespaced_with(client.clone(), "shop", &kind);
+            tokio::spawn(follow.run(Api::<Service>::namespaced(client, "shop"), untyped));
+        });
+        assert_eq!(lists.recv_timeout(Duration::from_secs(20)), Ok(1), "streams: {streams}");
+    }
+}
