@@ -8,6 +8,7 @@ mod host;
 #[cfg(test)]
 mod tests;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
@@ -23,10 +24,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
 
 use crate::control::Control;
 
-/// Connections served at once; more wait to be accepted.
+/// Connections of a listener served at once. One more ends the oldest: it has had its time, and
+/// whoever holds all of them must not have the probes of the kubelet wait.
 const CONNECTIONS_MAX: usize = 64;
 
 /// `/snapshot` answers in the making at once: each is as large as the configuration.
@@ -65,7 +68,6 @@ pub trait Facts: Send + Sync + 'static {
 /// What all connections share.
 struct Shared {
     facts: Arc<dyn Facts>,
-    connections: Arc<Semaphore>,
     snapshots: Semaphore,
     machine: String,
 }
@@ -108,12 +110,7 @@ impl Admin {
     /// Serves on the control runtime for as long as that lives.
     pub fn serve(self, facts: Arc<dyn Facts>, control: &Control) {
         let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        let shared = Arc::new(Shared {
-            facts,
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
-            snapshots: Semaphore::new(SNAPSHOTS_MAX),
-            machine,
-        });
+        let shared = Arc::new(Shared { facts, snapshots: Semaphore::new(SNAPSHOTS_MAX), machine });
         for listener in self.listeners {
             control.handle().spawn(accept(listener, Arc::clone(&shared)));
         }
@@ -135,17 +132,24 @@ async fn accept(listener: std::net::TcpListener, shared: Arc<Shared>) {
             return;
         }
     };
+    let mut open: VecDeque<AbortHandle> = VecDeque::with_capacity(CONNECTIONS_MAX);
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&shared.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                open.retain(|connection| !connection.is_finished());
+                if open.len() >= CONNECTIONS_MAX
+                    && let Some(oldest) = open.pop_front()
+                {
+                    oldest.abort();
+                }
                 let shared = Arc::clone(&shared);
-                tokio::spawn(async move {
+                let served = tokio::spawn(async move {
                     // Slow or broken clients are no news.
                     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, serve(stream, shared)).await;
-                    drop(permit);
                 });
+                open.push_back(served.abort_handle());
+                // Those that can be answered are, before they are the oldest.
+                tokio::task::yield_now().await;
             }
             // Out of files, most likely: wait for some to be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,

@@ -151,3 +151,18 @@ fn an_address_in_use_is_reported_beside_the_others() {
     assert_eq!(failures.len(), 1);
     assert_eq!(failures[0].0, address);
 }
+
+#[test]
+fn whoever_holds_all_connections_keeps_no_probe_waiting() {
+    let running = start();
+    let connect = || TcpStream::connect(running.address).unwrap();
+    let idle: Vec<TcpStream> = (0..super::CONNECTIONS_MAX * 3).map(|_| connect()).collect();
+    let mut probe = connect();
+    // Less than the time in which a request's head must come, and so in which they would end.
+    probe.set_read_timeout(Some(super::HEAD_TIMEOUT / 2)).unwrap();
+    probe.write_all(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n").unwrap();
+    let mut answer = [0; 12];
+    probe.read_exact(&mut answer).expect("an answer in time");
+    assert_eq!(&answer, b"HTTP/1.1 200");
+    drop(idle);
+}
