@@ -460,6 +460,11 @@ impl Settings {
                        choose one";
             errors.push(SettingsError::new(why));
         }
+        let is_label = |name: &str| value::is_name(name) && !name.contains('.');
+        for namespace in self.watch_namespace.iter().filter(|name| !is_label(name)) {
+            let why = format!("--watch-namespace: `{namespace}` is no name of a namespace");
+            errors.push(SettingsError::new(why));
+        }
         if self.webhook_certificate.at().is_some() != self.webhook_key.at().is_some() {
             let why = "--webhook-certificate and --webhook-key: the one needs the other";
             errors.push(SettingsError::new(why));

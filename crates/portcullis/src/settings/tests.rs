@@ -162,3 +162,14 @@ fn addresses_are_published_from_one_source() {
     let wrong = flags(&[("publish-address", &["192.0.2.1:80"])]);
     assert!(Settings::resolve(&wrong).is_err());
 }
+
+#[test]
+fn a_namespace_that_cannot_be_is_refused_and_not_waited_for() {
+    let right = flags(&[("watch-namespace", &["shop", "shop-2"])]);
+    assert_eq!(Settings::resolve(&right).unwrap().watch_namespace.len(), 2);
+    for wrong in ["a/b", "Shop", "..", "a,b"] {
+        let errors = Settings::resolve(&flags(&[("watch-namespace", &[wrong])])).unwrap_err();
+        let why = format!("--watch-namespace: `{wrong}` is no name of a namespace");
+        assert_eq!(errors[0].to_string(), why);
+    }
+}
