@@ -12,13 +12,14 @@
 //! What must hold: what is served equals the translation of the objects as they are, once nothing
 //! waits. A whole build is the definition; shorter ones are checked against it when there is time.
 
+mod hold;
 mod pace;
 
 use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, EndpointTable, Generation, Model, Report};
@@ -34,19 +35,11 @@ use crate::resolve::{self, Known, Names, Query, Resolved, SystemLookup};
 use crate::reviews::Question;
 use crate::source::Batch;
 use crate::{Change, Publish, Tell};
+use hold::{FIRST_HOLD_MAX, HOLD_MAX, Hold};
 use pace::Pace;
 
 /// How many messages may wait. Sources wait at it, so that nothing is lost.
 pub(crate) const MESSAGES_MAX: usize = 1_024;
-
-/// How long a configuration waits for objects that it names and that were not read before. A change
-/// of a certificate's name must not serve another certificate in between; a server that does not
-/// answer must not hold up everything else.
-const HOLD_MAX: Duration = Duration::from_secs(2);
-
-/// The same before anything is served: then nothing is held up but the start, which would serve
-/// the default certificate in place of one that is on its way.
-const FIRST_HOLD_MAX: Duration = Duration::from_secs(30);
 
 /// From so many changed objects on it is quicker to look at all than at what they concern.
 const CHANGED_MAX: usize = 64;
@@ -101,17 +94,9 @@ pub(crate) struct Compiler {
     outside: Outside,
 }
 
-/// Is told what a translation looked at by name; `false` while some of that is still to come from
+/// Is told what a translation looked at by name; gives the namespaces of what is still to come from
 /// the source.
-pub(crate) type Want = Box<dyn FnMut(&References) -> bool + Send>;
-
-/// A configuration that is built and not served, because objects that it names are still to come.
-#[derive(Debug, Default)]
-struct Hold {
-    since: Option<Instant>,
-    /// Nothing has come since the last attempt.
-    is_tried: bool,
-}
+pub(crate) type Want = Box<dyn FnMut(&References) -> BTreeSet<Arc<str>> + Send>;
 
 /// Is told what is served, after it is.
 pub(crate) type Served = Box<dyn FnMut(&Arc<Translation>) + Send>;
@@ -208,7 +193,7 @@ impl Compiler {
             Message::Inflow(inflow) => {
                 self.take_batch(inflow.take());
                 // What was waited for may be among it.
-                self.hold.is_tried = false;
+                self.hold.has_news();
             }
             Message::Resolved(query, resolved) => {
                 self.known_names.insert(query, resolved);
@@ -285,10 +270,7 @@ impl Compiler {
         }
         if self.due != Relevance::None {
             let soonest = self.pace.next_build(now);
-            return match self.hold.since {
-                Some(since) if self.hold.is_tried => Some(soonest.max(since + self.hold_max())),
-                _ => Some(soonest),
-            };
+            return Some(self.hold.until().map_or(soonest, |until| soonest.max(until)));
         }
         if self.is_report_due { Some(now) } else { self.pace.next_check() }
     }
@@ -380,26 +362,20 @@ impl Compiler {
     /// come and is worth waiting for.
     fn holds(&mut self, references: &References, now: Instant) -> bool {
         let Some(want) = &mut self.outside.want else { return false };
-        if want(references) {
-            self.hold = Hold::default();
-            return false;
+        let max = if self.current.is_some() { HOLD_MAX } else { FIRST_HOLD_MAX };
+        let missing = want(references);
+        let is_missing = !missing.is_empty();
+        let was_waiting = self.hold.is_waiting();
+        if self.hold.waits_for(missing, max, now) {
+            // What comes is put beside what is built already.
+            self.due = Relevance::Parts;
+            return true;
         }
-        let since = *self.hold.since.get_or_insert(now);
-        if now >= since + self.hold_max() {
-            tracing::warn!("objects that Ingresses name are still to come: serving without them");
+        if is_missing && was_waiting {
             // They are told when they come.
-            self.hold = Hold::default();
-            return false;
+            tracing::warn!("objects that Ingresses name are still to come: serving without them");
         }
-        self.hold.is_tried = true;
-        // What comes is put beside what is built already.
-        self.due = Relevance::Parts;
-        true
-    }
-
-    /// How long a build may be held back.
-    fn hold_max(&self) -> Duration {
-        if self.current.is_some() { HOLD_MAX } else { FIRST_HOLD_MAX }
+        false
     }
 
     /// Endpoints alone, where that is possible.

@@ -143,7 +143,7 @@ pub fn load_cluster(
             continue;
         }
         let translation = translate::translate(&objects, settings, &mut Memo::default());
-        if watches.want(&translation.references) {
+        if watches.want(&translation.references).is_empty() {
             return Ok(LoadedCluster { translation, diagnostics, objects: told });
         }
     }

@@ -3,7 +3,7 @@
 //! At most one change waits for each object, the latest; so what waits is bounded by the objects
 //! there are. The compiler is woken once and takes all of it.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crossbeam_channel::Sender;
@@ -174,11 +174,22 @@ impl Inflow {
         }
     }
 
-    /// Whether all of these have been found or found missing, and taken.
-    pub(crate) fn are_settled<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> bool {
+    /// The namespaces of those that have not been found or found missing yet, or not been taken.
+    pub(crate) fn namespaces_of_unsettled<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k ObjectKey>,
+    ) -> BTreeSet<Arc<str>> {
         let waiting = self.waiting();
-        keys.into_iter()
-            .all(|key| waiting.settled.contains(key) && !waiting.events.contains_key(key))
+        let is_settled =
+            |key: &ObjectKey| waiting.settled.contains(key) && !waiting.events.contains_key(key);
+        let unsettled = keys.into_iter().filter(|key| !is_settled(key));
+        unsettled.map(|key| key.namespace.clone()).collect()
+    }
+
+    /// Whether all of these have been found or found missing, and taken.
+    #[cfg(test)]
+    pub(crate) fn are_settled<'k>(&self, keys: impl IntoIterator<Item = &'k ObjectKey>) -> bool {
+        self.namespaces_of_unsettled(keys).is_empty()
     }
 
     /// Takes all that waits.

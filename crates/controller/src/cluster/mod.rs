@@ -200,13 +200,13 @@ impl Watches {
         Self { wanted, inflow, _tasks: tasks }
     }
 
-    /// What a translation looked at by name is read from now on; `true` when all of it has been
-    /// found or found missing already.
-    pub(crate) fn want(&self, references: &References) -> bool {
+    /// What a translation looked at by name is read from now on; gives the namespaces of what has
+    /// not been found or found missing yet.
+    pub(crate) fn want(&self, references: &References) -> BTreeSet<Arc<str>> {
         let kinds = [ObjectKind::Secret, ObjectKind::ConfigMap];
         let wanted: BTreeSet<ObjectKey> =
             references.keys().filter(|key| kinds.contains(&key.kind)).cloned().collect();
-        let is_settled = self.inflow.are_settled(&wanted);
+        let missing = self.inflow.namespaces_of_unsettled(&wanted);
         self.wanted.send_if_modified(|current| {
             let is_other = **current != wanted;
             if is_other {
@@ -214,7 +214,7 @@ impl Watches {
             }
             is_other
         });
-        is_settled
+        missing
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
+use std::time::Duration;
 
 use model::{Code, Effect, FieldPath, Listener, ListenerProtocol, UpstreamId};
 use proptest::prelude::*;
