@@ -5,7 +5,7 @@
 //! refuse it. What depends on other objects, which may come or go, is a warning: but for what would
 //! take a host away from the namespace that has it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::Ingress;
@@ -88,19 +88,16 @@ pub fn review(
     };
     let object = fragment.object.clone();
     let mut verdict = Verdict::default();
-    for found in own {
+    for (found, is_new) in against(&known, own) {
         let is_wrong =
             found.severity == Severity::Error && found.code.info().locality == Locality::Object;
         // What was stored already may be stored again: others than its writer update it, too.
-        let is_new = !known.iter().any(|known| is_same(known, &found));
         if is_wrong && is_new { verdict.denied.push(found) } else { verdict.warn(found) }
     }
-    for found in reader.beside(&fragment, memo) {
+    for (found, is_new) in against(&taken, reader.beside(&fragment, memo)) {
         if found.object == object {
             verdict.warn(found);
-        } else if found.related.iter().any(|related| related.object == object)
-            && !taken.iter().any(|known| is_same(known, &found))
-        {
+        } else if found.related.iter().any(|related| related.object == object) && is_new {
             // Another loses what it has.
             let is_takeover = found.code == Code::HostNotOwned;
             if is_takeover { verdict.denied.push(found) } else { verdict.warn(found) }
@@ -109,8 +106,44 @@ pub fn review(
     verdict
 }
 
-fn is_same(a: &Diagnostic, b: &Diagnostic) -> bool {
-    (a.code, &a.object, &a.field, &a.message) == (b.code, &b.object, &b.field, &b.message)
+/// What is found, with whether it is new beside what was known.
+///
+/// Entries of lists move when others come and go before them: what is known at its very place is
+/// known, and else what was known as often in some entry of the same list.
+fn against(known: &[Diagnostic], found: Vec<Diagnostic>) -> Vec<(Diagnostic, bool)> {
+    let known: BTreeSet<Place<'_>> = known.iter().map(place).collect();
+    let places: BTreeSet<Place<'_>> = found.iter().map(place).collect();
+    let mut moved: BTreeMap<Place<'_, String>, usize> = BTreeMap::new();
+    for gone in known.difference(&places) {
+        *moved.entry(in_some_entry(*gone)).or_default() += 1;
+    }
+    let mut new = BTreeSet::new();
+    for found in places.difference(&known) {
+        match moved.get_mut(&in_some_entry(*found)) {
+            Some(left) if *left > 0 => *left -= 1,
+            _ => drop(new.insert(*found)),
+        }
+    }
+    let is_new: Vec<bool> = found.iter().map(|found| new.contains(&place(found))).collect();
+    found.into_iter().zip(is_new).collect()
+}
+
+/// What is wrong, and where.
+type Place<'d, F = &'d str> = (Code, &'d ObjectRef, F, &'d str);
+
+fn place(found: &Diagnostic) -> Place<'_> {
+    (found.code, &found.object, &found.field.0, &found.message)
+}
+
+/// The same in whichever entry of the lists on the way: `spec.rules[].host`.
+fn in_some_entry((code, object, field, message): Place<'_>) -> Place<'_, String> {
+    let mut parts = field.split('[');
+    let mut path = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        path.push('[');
+        path.push_str(part.trim_start_matches(|c: char| c.is_ascii_digit()));
+    }
+    (code, object, path, message)
 }
 
 impl Verdict {

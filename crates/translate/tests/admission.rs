@@ -166,6 +166,89 @@ fn what_was_wrong_before_may_be_stored_again_but_no_new_mistake() {
     assert_eq!(codes(&world.says(&worse, Some(&wrong)).denied), ["invalid-host"]);
 }
 
+/// An Ingress of the shop whose only path on each of these hosts is this.
+fn rules(of: &[(&str, &str)]) -> Value {
+    let one =
+        |(host, path): &(&str, &str)| ingress("shop/a", 1, host, path)["spec"]["rules"][0].clone();
+    let rules = of.iter().map(one).collect();
+    with(ingress("shop/a", 1, "", "/"), "/spec/rules", Value::Array(rules))
+}
+
+#[test]
+fn a_stored_mistake_that_has_moved_is_no_new_one() {
+    let world = World::new(HostOwnership::Off, &[]);
+    let before = rules(&[("a.test", "a"), ("b.test", "/b"), ("c.test", "c")]);
+    for after in [
+        rules(&[("new.test", "/"), ("a.test", "a"), ("b.test", "/b"), ("c.test", "c")]),
+        rules(&[("c.test", "c"), ("a.test", "a")]),
+        rules(&[("a.test", "/a"), ("c.test", "c")]),
+    ] {
+        let verdict = world.says(&after, Some(&before));
+        assert_eq!(codes(&verdict.denied), [""; 0], "{after}");
+        assert!(verdict.warnings.iter().all(|d| d.code == Code::InvalidPath), "{verdict:?}");
+    }
+}
+
+#[test]
+fn a_mistake_that_is_made_once_more_is_refused_where_it_is_new() {
+    let world = World::new(HostOwnership::Off, &[]);
+    let before = rules(&[("a.test", "a")]);
+    let verdict = world.says(&rules(&[("a.test", "a"), ("b.test", "a")]), Some(&before));
+    assert_eq!(codes(&verdict.warnings), ["invalid-path"]);
+    assert_eq!(codes(&verdict.denied), ["invalid-path"]);
+    assert_eq!(&*verdict.denied[0].field.0, "spec.rules[1].http.paths[0].path");
+    // Another value is another mistake, also in the place of the former one.
+    let verdict = world.says(&rules(&[("a.test", "b")]), Some(&before));
+    assert_eq!(codes(&verdict.denied), ["invalid-path"]);
+}
+
+#[test]
+fn an_annotation_that_was_wrong_stays_one_mistake_with_another_rule() {
+    let world = World::new(HostOwnership::Off, &[]);
+    let nginx = "nginx.ingress.kubernetes.io";
+    let mut refused = 0;
+    for (name, value) in [
+        ("configuration-snippet", "deny all;"),
+        ("auth-url", "http://x"),
+        ("whitelist-source-range", "everybody"),
+        ("ssl-redirect", "maybe"),
+        ("proxy-body-size", "much"),
+        ("rewrite-target", "/$9"),
+        ("permanent-redirect", "nowhere"),
+        ("canary-weight", "-1"),
+        ("auth-type", "magic"),
+        ("cors-allow-origin", "x y"),
+        ("backend-protocol", "FTP"),
+        ("affinity", "sticky"),
+        ("limit-rps", "often"),
+        ("session-cookie-name", "a b"),
+        ("proxy-read-timeout", "long"),
+        ("server-alias", "a b/c"),
+        ("app-root", "home"),
+        ("mirror-target", "x y"),
+        ("custom-http-errors", "all"),
+        ("default-backend", "none"),
+        ("upstream-vhost", "a b"),
+        ("x-forwarded-prefix", "a b"),
+        ("denylist-source-range", "x"),
+        ("load-balance", "luck"),
+        ("use-regex", "perhaps"),
+    ] {
+        let annotated = |hosts: &[(&str, &str)]| {
+            let annotations = json!({
+                format!("{nginx}/{name}"): value, format!("{nginx}/canary"): "true",
+            });
+            with(rules(hosts), "/metadata/annotations", annotations)
+        };
+        let before = annotated(&[("a.test", "/")]);
+        let after = annotated(&[("new.test", "/x"), ("new.test", "/y"), ("a.test", "/")]);
+        let verdict = world.says(&after, Some(&before));
+        assert_eq!(codes(&verdict.denied), [""; 0], "{name}: {verdict:?}");
+        refused += usize::from(!world.says(&after, None).denied.is_empty());
+    }
+    assert!(refused > 5, "{refused} were mistakes");
+}
+
 #[test]
 fn what_is_being_deleted_is_let_go() {
     let world = World::new(HostOwnership::Off, &[]);

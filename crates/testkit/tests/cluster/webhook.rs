@@ -63,11 +63,18 @@ impl World {
 
     /// Everything but the gateway, and where that is expected.
     fn without_gateway() -> (Self, SocketAddr) {
+        Self::after(|_| ())
+    }
+
+    /// The same, of what was stored before anybody reviewed it.
+    fn after(stored: impl FnOnce(&Self)) -> (Self, SocketAddr) {
         let plane = ControlPlane::shared();
-        let namespace = plane.namespace("webhook");
+        let world = Self { plane, namespace: plane.namespace("webhook"), gateway: None };
+        stored(&world);
         let address = free_address();
+        let namespace = &world.namespace;
         plane.create(&format!("/api/v1/namespaces/{namespace}/services"), &service(address));
-        plane.create(CONFIGURATIONS, &configuration(&namespace, address));
+        plane.create(CONFIGURATIONS, &configuration(namespace, address));
         plane.create(
             "/apis/networking.k8s.io/v1/ingressclasses",
             &json!({
@@ -76,7 +83,7 @@ impl World {
                 "spec": {"controller": format!("test.portcullis.io/{namespace}")},
             }),
         );
-        (Self { plane, namespace, gateway: None }, address)
+        (world, address)
     }
 
     fn gateway(&self, command: &'static str, kubeconfig: &Path, address: SocketAddr) -> Gateway {
@@ -152,6 +159,38 @@ fn the_api_server_refuses_what_the_webhook_denies_and_stores_what_it_allows() {
     let mut foreign = snippet;
     foreign["spec"]["ingressClassName"] = json!("another");
     assert_eq!(world.post(&foreign, "").0, 201);
+}
+
+#[test]
+fn a_mistake_of_old_keeps_nobody_from_mending_another() {
+    let path = |world: &World, host: &str, path: &str| {
+        world.ingress("old", host, path)["spec"]["rules"][0].clone()
+    };
+    let (mut world, address) = World::after(|world| {
+        let mut old = world.ingress("old", "a.test", "/a(");
+        old["metadata"]["annotations"] = json!({"nginx.ingress.kubernetes.io/use-regex": "true"});
+        let rules = [path(world, "a.test", "/a("), path(world, "b.test", "/b(")];
+        old["spec"]["rules"] = json!(rules);
+        assert_eq!(world.post(&old, "").0, 201);
+    });
+    world.gateway = Some(world.gateway("run", world.plane.kubeconfig(), address));
+    world.wait_trusted();
+    let stored = format!("/apis/networking.k8s.io/v1/namespaces/{}/ingresses/old", world.namespace);
+    let put = |rules: &[Value]| {
+        let patch = json!({"spec": {"rules": rules}});
+        let answer = world.plane.try_request("PATCH", &stored, Some(&patch)).expect("an answer");
+        (answer.status, answer.body)
+    };
+    // The one is mended, another rule comes first, and the other mistake moves.
+    let (first, mended) = (path(&world, "new.test", "/"), path(&world, "a.test", "/a"));
+    let wrong = path(&world, "b.test", "/b(");
+    let (status, answer) = put(&[first.clone(), mended.clone(), wrong.clone()]);
+    assert_eq!(status, 200, "{answer}");
+    // Once more is once too much.
+    let (status, answer) = put(&[first, mended, wrong, path(&world, "c.test", "/b(")]);
+    assert_eq!(status, 422, "{answer}");
+    let message = answer["message"].as_str().expect("a message");
+    assert!(message.contains("spec.rules[3].http.paths[0].path"), "{message}");
 }
 
 #[test]
