@@ -222,6 +222,19 @@ impl Reader<'_> {
         if namespace.is_empty() || name.is_empty() {
             return Err("it names no Secret".to_owned());
         }
+        // What is asked of the API server is put together from these.
+        if !is_label(namespace) {
+            return Err(format!(
+                "`{namespace}` is no name of a namespace: write at most 63 of a-z, 0-9 and `-`, \
+                 with a letter or digit at both ends"
+            ));
+        }
+        if name.len() > NAME_MAX || !name.split('.').all(is_label_of_any_length) {
+            return Err(format!(
+                "`{name}` is no name of a Secret: write at most {NAME_MAX} of a-z, 0-9, `-` and \
+                 `.`, with a letter or digit at both ends of each part"
+            ));
+        }
         Ok((namespace.into(), name.into()))
     }
 
@@ -249,6 +262,23 @@ impl Reader<'_> {
         let message = format!("`{field}` of {}: {problem}", self.object);
         self.scope.report(Code::InvalidClassParameter, effect, message);
     }
+}
+
+/// The most bytes in the name of an object that is no label (Kubernetes, "Object Names and IDs").
+const NAME_MAX: usize = 253;
+
+/// A label of RFC 1123, which the name of a namespace is.
+fn is_label(text: &str) -> bool {
+    text.len() <= 63 && is_label_of_any_length(text)
+}
+
+/// A part of a name; that it is a whole label in DNS is not asked of objects.
+fn is_label_of_any_length(text: &str) -> bool {
+    let is_alphanumeric = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    let bytes = text.as_bytes();
+    bytes.first().is_some_and(is_alphanumeric)
+        && bytes.last().is_some_and(is_alphanumeric)
+        && bytes.iter().all(|b| is_alphanumeric(b) || *b == b'-')
 }
 
 fn flag(text: &str) -> Result<bool, String> {
