@@ -43,7 +43,7 @@ pub use cluster::{
 pub use last_good::LastGood;
 pub use load::{LoadError, Loaded, LoadedCluster, load, load_cluster};
 pub use report::{
-    Address, Condition, Published, Replica, Replicas, ReportSettings, TICKET_KEY_LEN,
+    Address, Condition, Leads, Published, Replica, Replicas, ReportSettings, TICKET_KEY_LEN,
     TicketKeySettings, UseKeys, replicas,
 };
 pub use resolve::local_addresses;
@@ -243,6 +243,12 @@ impl Controller {
     #[must_use]
     pub fn reviewer(&self) -> Reviewer {
         Reviewer::new(self.inbox.clone())
+    }
+
+    /// Whether this process leads; `None` where there is no election.
+    #[must_use]
+    pub fn leads(&self) -> Option<Leads> {
+        self.reporter.as_ref().map(|reporter| reporter.leads())
     }
 
     /// Waits for the first publish; `false` when it does not come in time.

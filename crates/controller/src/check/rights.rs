@@ -156,7 +156,7 @@ fn own(settings: &CheckSettings) -> Vec<Right> {
         rights.push(Right::new(leases, verbs, Some(&lease.namespace), Need::Must, without));
     }
     if let Some(secret) = &settings.ticket_keys {
-        rights.extend(kept(secret, "replicas do not resume each other's TLS sessions"));
+        rights.push(kept(secret, "replicas do not resume each other's TLS sessions"));
     }
     if settings.publishes_nodes {
         let without = "the addresses of nodes are not known";
@@ -167,11 +167,10 @@ fn own(settings: &CheckSettings) -> Vec<Right> {
     rights
 }
 
-/// To make a Secret and to write it. None can be created by its name.
-fn kept(secret: &Named, without: &'static str) -> [Right; 2] {
-    let right =
-        |verbs| Right::new(("", "secrets"), verbs, Some(&secret.namespace), Need::Should, without);
-    [right(&["create"]), right(&["get", "update"]).named(&secret.name)]
+/// To fill a Secret, which an installation makes empty: none can be created by its name.
+fn kept(secret: &Named, without: &'static str) -> Right {
+    let (place, verbs) = (Some(&*secret.namespace), &["get", "update"]);
+    Right::new(("", "secrets"), verbs, place, Need::Should, without).named(&secret.name)
 }
 
 /// Asks for what the program uses at all times.
@@ -210,8 +209,7 @@ pub(super) async fn look_webhook(
     let without = "the API server does not trust the webhook";
     let configurations = ("admissionregistration.k8s.io", "validatingwebhookconfigurations");
     let trusted = Right::new(configurations, &["get", "update"], None, Need::Should, without);
-    let mut rights = vec![trusted.named(configuration)];
-    rights.extend(kept(secret, without));
+    let rights = vec![trusted.named(configuration), kept(secret, without)];
     judge_all(asker, account, rights).await
 }
 

@@ -29,6 +29,22 @@ impl Leadership {
     }
 }
 
+/// Whether this process leads, for who does what only one of all replicas is to do.
+#[derive(Clone, Debug)]
+pub struct Leads(watch::Receiver<Leadership>);
+
+impl Leads {
+    pub(super) fn new(leadership: watch::Receiver<Leadership>) -> Self {
+        Self(leadership)
+    }
+
+    /// Whether it leads now.
+    #[must_use]
+    pub fn now(&self) -> bool {
+        self.0.borrow().holds(Instant::now())
+    }
+}
+
 /// Is told of a Lease that was won or lost.
 pub(crate) type OnChange = Box<dyn Fn(&Lease, Won) + Send + Sync>;
 

@@ -55,6 +55,7 @@ use election::{Candidate, TIMING};
 use event::Teller;
 use event_writer::EventWriter;
 use events::Happening;
+pub use lease::Leads;
 use lease::{Election, Leadership, OnChange};
 use replica::Presence;
 use status_writer::{StatusWriter, Writer};
@@ -105,6 +106,7 @@ impl ReportSettings {
 /// What tells the API server, while it runs.
 #[derive(Debug)]
 pub(crate) struct Reporter {
+    leadership: watch::Receiver<Leadership>,
     served: watch::Sender<Option<Arc<Translation>>>,
     stop: watch::Sender<bool>,
     ended: Receiver<()>,
@@ -121,19 +123,25 @@ pub(crate) fn start(
     telemetry: Arc<Telemetry>,
     runtime: &Handle,
 ) -> Reporter {
+    let (leading, leadership) = watch::channel(Leadership::default());
     let (served, served_seen) = watch::channel(None);
     let (stop, stopped) = watch::channel(false);
     let (over, ended) = crossbeam_channel::bounded(1);
     let clients = clients.clone();
     runtime.spawn(async move {
-        report(settings, clients, observed, telemetry, served_seen, stopped).await;
+        report(settings, clients, observed, telemetry, leading, served_seen, stopped).await;
         // Nobody may wait for it.
         let _ = over.try_send(());
     });
-    Reporter { served, stop, ended }
+    Reporter { leadership, served, stop, ended }
 }
 
 impl Reporter {
+    /// Whether this process leads, now and later.
+    pub(crate) fn leads(&self) -> Leads {
+        Leads::new(self.leadership.clone())
+    }
+
     /// This is served from now on, with the whole report. Does not wait; of what comes faster than
     /// it can be told, the last counts.
     pub(crate) fn served(&self, translation: &Arc<Translation>) {
@@ -162,12 +170,13 @@ async fn report(
     clients: Clients,
     observed: Arc<Observed>,
     telemetry: Arc<Telemetry>,
+    leading: watch::Sender<Leadership>,
     served: watch::Receiver<Option<Arc<Translation>>>,
     mut stopped: watch::Receiver<bool>,
 ) {
     let (reading, client) = (clients.reading.clone(), clients.writing.clone());
     let manager: Arc<str> = settings.manager().into();
-    let (leading, leadership) = watch::channel(Leadership::default());
+    let leadership = leading.subscribe();
     let (telling, addresses) = watch::channel(Vec::new());
     let (release, released) = watch::channel(false);
     let teller = Teller::new(client.clone(), &settings.controller, &settings.pod);

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use controller::{Clients, Controller, WebhookCertificate, keep_webhook_certificate};
+use controller::{Clients, Controller, Leads, WebhookCertificate, keep_webhook_certificate};
 use telemetry::Telemetry;
 
 use super::key_pair::{Shown, follow_files};
@@ -39,7 +39,7 @@ pub(crate) fn start(
     };
     let address = webhook.address();
     let shown = Arc::new(Shown::default());
-    follow_certificate(settings, clients, &shown, control);
+    follow_certificate(settings, clients, controller.leads(), &shown, control);
     let reviewer = controller.reviewer();
     let review: Review = Arc::new(move |proposal| {
         let reviewer = reviewer.clone();
@@ -56,6 +56,7 @@ pub(crate) fn start(
 fn follow_certificate(
     settings: &Settings,
     clients: Option<&Clients>,
+    leads: Option<Leads>,
     shown: &Arc<Shown>,
     control: &Control,
 ) {
@@ -73,7 +74,7 @@ fn follow_certificate(
         return;
     };
     let wanted = certificate(settings);
-    let mut told = keep_webhook_certificate(wanted, clients, control.handle());
+    let mut told = keep_webhook_certificate(wanted, clients, leads, control.handle());
     control.handle().spawn(async move {
         while told.changed().await.is_ok() {
             let pair = told.borrow_and_update().clone();

@@ -1,11 +1,11 @@
 //! The `kubectl` that users have in their hands.
 
-use std::io::Write as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
+use super::ended::run;
 use super::{ControlPlane, assets};
 
 impl ControlPlane {
@@ -52,6 +52,17 @@ impl ControlPlane {
         run(&mut command, "").unwrap_or_else(|why| panic!("kubectl {arguments:?}: {why}"));
     }
 
+    /// Runs Helm as somebody who may do everything, with these values on its input; its output.
+    ///
+    /// # Panics
+    /// When it fails; what it said is shown.
+    pub fn helm(&self, arguments: &[&str], values: &str) -> String {
+        let mut command = Command::new(assets::helm());
+        command.args(arguments).env_clear();
+        command.env("HOME", self.directory()).env("KUBECONFIG", self.kubeconfig());
+        run(&mut command, values).unwrap_or_else(|why| panic!("helm {arguments:?}: {why}"))
+    }
+
     fn command(&self, kubeconfig: &Path, arguments: &[&str]) -> Command {
         let mut command = Command::new(assets::program("kubectl"));
         // What it learns of the API is kept in its home, so that the next call need not ask.
@@ -86,28 +97,5 @@ impl ControlPlane {
         let mut all = vec!["get", "-o", "json"];
         all.extend(arguments);
         serde_json::from_str(&self.kubectl(&all)).expect("kubectl writes JSON")
-    }
-}
-
-/// Runs it to its end; its output, or what it said when it failed.
-fn run(command: &mut Command, input: &str) -> Result<String, String> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("kubectl can be started");
-    let mut stdin = child.stdin.take().expect("its input is ours");
-    let input = input.to_owned();
-    // It may say much before it has read all.
-    let writer = std::thread::spawn(move || {
-        let _ = stdin.write_all(input.as_bytes());
-    });
-    let output = child.wait_with_output().expect("kubectl ends");
-    let _ = writer.join();
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
     }
 }

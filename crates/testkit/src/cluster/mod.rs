@@ -13,6 +13,7 @@ mod api;
 mod assets;
 mod cable;
 mod credentials;
+mod ended;
 mod flags;
 mod keeper;
 mod kubectl;

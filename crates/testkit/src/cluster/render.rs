@@ -1,13 +1,13 @@
 //! What users hand to a cluster, made by the programs that they use: kustomize, which kubectl has,
 //! and Helm. Neither needs a control plane.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use serde_json::Value;
 
 use super::assets;
+use super::ended::run;
 
 /// A file or folder of `deploy/`.
 pub fn deploy(path: &str) -> PathBuf {
@@ -19,9 +19,16 @@ pub fn deploy(path: &str) -> PathBuf {
 /// # Panics
 /// When it fails; what it said is shown.
 pub fn kustomize(folder: &Path) -> String {
-    let mut kubectl = Command::new(assets::program("kubectl"));
-    run(kubectl.arg("kustomize").arg(folder), "")
+    try_kustomize(folder)
         .unwrap_or_else(|why| panic!("kubectl kustomize {}: {why}", folder.display()))
+}
+
+/// As [`kustomize`].
+///
+/// # Errors
+/// What kubectl said when it failed.
+pub fn try_kustomize(folder: &Path) -> Result<String, String> {
+    run(Command::new(assets::program("kubectl")).arg("kustomize").arg(folder), "")
 }
 
 /// What `helm template` makes of our chart with these values, for a release in the namespace
@@ -47,24 +54,4 @@ pub fn objects(text: &str) -> Vec<Value> {
     let documents = serde_saphyr::from_multiple::<Value>(text)
         .unwrap_or_else(|error| panic!("what was rendered cannot be read: {error}\n{text}"));
     documents.into_iter().filter(|document| !document.is_null()).collect()
-}
-
-/// Runs a program to its end with this on its input.
-fn run(command: &mut Command, input: &str) -> Result<String, String> {
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .expect("the program can be started");
-    // The input is short: it fits into the pipe before anything is read.
-    let mut stdin = child.stdin.take().expect("its input is ours");
-    stdin.write_all(input.as_bytes()).expect("the program takes its input");
-    drop(stdin);
-    let output = child.wait_with_output().expect("the program ends");
-    if output.status.success() {
-        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
-    } else {
-        Err(String::from_utf8_lossy(&output.stderr).into_owned())
-    }
 }

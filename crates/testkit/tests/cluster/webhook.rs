@@ -87,20 +87,29 @@ impl World {
     }
 
     fn gateway(&self, command: &'static str, kubeconfig: &Path, address: SocketAddr) -> Gateway {
+        self.options(command, kubeconfig, address).start()
+    }
+
+    fn options(&self, command: &'static str, kubeconfig: &Path, at: SocketAddr) -> GatewayOptions {
         let namespace = &self.namespace;
-        GatewayOptions::new()
-            .command_name(command)
-            .cluster(kubeconfig)
-            .flags(&format!(
-                "--watch-namespace {namespace} --controller-name test.portcullis.io/{namespace} \
-                 --webhook {address} --webhook-service {namespace}/webhook \
-                 --webhook-secret {namespace}/webhook --webhook-configuration {namespace}"
-            ))
-            .start()
+        GatewayOptions::new().command_name(command).cluster(kubeconfig).flags(&format!(
+            "--watch-namespace {namespace} --controller-name test.portcullis.io/{namespace} \
+             --webhook {at} --webhook-service {namespace}/webhook \
+             --webhook-secret {namespace}/webhook --webhook-configuration {namespace}"
+        ))
     }
 
     fn running(&self) -> &Gateway {
         self.gateway.as_ref().expect("it was started")
+    }
+
+    /// What an installation makes for the certificate.
+    fn empty_secret(&self) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "webhook"},
+            "type": "portcullis.io/webhook-certificate",
+        });
+        self.plane.create(&format!("/api/v1/namespaces/{}/secrets", self.namespace), &secret);
     }
 
     /// Waits until the API server calls the webhook.
@@ -205,8 +214,9 @@ fn a_process_of_its_own_reviews_and_serves_nothing() {
     assert!(world.running().metric(reviews, &["result=\"denied\""]) >= 1.0);
 }
 
-/// The rights of the guide, and those to read what is reviewed.
-fn give_rights(world: &World, account: &str) {
+/// The rights of the guide to do this with what is kept, and those to read what is reviewed.
+fn give_rights(world: &World, account: &str, kept: &str) {
+    let kept = format!("--verb={kept}");
     let namespace = &world.namespace;
     let plane = world.plane;
     let kubectl = |arguments: &[&str]| drop(plane.kubectl(arguments));
@@ -214,8 +224,7 @@ fn give_rights(world: &World, account: &str) {
                  endpointslices.discovery.k8s.io,configmaps,secrets";
     for (name, verbs, resource, only) in [
         ("read", "--verb=list,watch", reads, None),
-        ("make", "--verb=create", "--resource=secrets", None),
-        ("keep", "--verb=get,update", "--resource=secrets", Some("--resource-name=webhook")),
+        ("keep", &*kept, "--resource=secrets", Some("--resource-name=webhook")),
     ] {
         let mut role = vec!["create", "role", name, verbs, resource, "-n", namespace];
         role.extend(only);
@@ -226,7 +235,7 @@ fn give_rights(world: &World, account: &str) {
     }
     let configurations = "--resource=validatingwebhookconfigurations.admissionregistration.k8s.io";
     let only = format!("--resource-name={namespace}");
-    kubectl(&["create", "clusterrole", namespace, "--verb=get,update", configurations, &only]);
+    kubectl(&["create", "clusterrole", namespace, &kept, configurations, &only]);
     let classes = format!("{namespace}-classes");
     kubectl(&[
         "create",
@@ -246,11 +255,51 @@ fn give_rights(world: &World, account: &str) {
 fn the_rights_of_the_guide_are_enough_to_keep_the_certificate() {
     let (world, address) = World::without_gateway();
     let account = world.plane.service_account(&world.namespace, "reviewer");
-    give_rights(&world, "reviewer");
+    give_rights(&world, "reviewer", "get,update");
+    world.empty_secret();
     let kubeconfig = world.plane.kubeconfig_with(&account, world.plane.address());
     let gateway = world.gateway("webhook", &kubeconfig, address);
     world.wait_trusted();
     assert!(!gateway.log().contains("cannot be kept"), "{}", gateway.log());
+}
+
+#[test]
+fn whoever_does_not_lead_shows_what_the_leader_keeps_and_writes_nothing() {
+    let (mut world, address) = World::without_gateway();
+    world.empty_secret();
+    let account = world.plane.service_account(&world.namespace, "follower");
+    give_rights(&world, "follower", "get");
+    let kubeconfig = world.plane.kubeconfig_with(&account, world.plane.address());
+    let elect = |world: &World, pod: &str, kubeconfig: &Path, address| {
+        let namespace = &world.namespace;
+        let options = world.options("run", kubeconfig, address);
+        options.flags(&format!("--pod-namespace {namespace} --pod-name {pod}")).start()
+    };
+    // It may not write a Lease, and so never leads.
+    let follower = elect(&world, "follower", &kubeconfig, free_address());
+    std::thread::sleep(std::time::Duration::from_secs(3));
+    let path = format!("/api/v1/namespaces/{}/secrets/webhook", world.namespace);
+    let secret = world.plane.look(&path).expect("the Secret is there");
+    assert!(secret["data"].is_null(), "{secret}");
+    world.gateway = Some(elect(&world, "leader", world.plane.kubeconfig(), address));
+    world.wait_trusted();
+    follower.wait_for_log("webhook certificate");
+    assert!(!follower.log().contains("cannot be kept"), "{}", follower.log());
+}
+
+#[test]
+fn a_secret_of_others_is_not_written_over() {
+    let (world, address) = World::without_gateway();
+    let path = format!("/api/v1/namespaces/{}/secrets", world.namespace);
+    let theirs = json!({
+        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "webhook"},
+        "stringData": {"password": "theirs"},
+    });
+    world.plane.create(&path, &theirs);
+    let gateway = world.gateway("run", world.plane.kubeconfig(), address);
+    gateway.wait_for_log("is not of type portcullis.io/webhook-certificate");
+    let kept = world.plane.look(&format!("{path}/webhook")).expect("the Secret is there");
+    assert_eq!(kept["data"].as_object().expect("data").len(), 1, "{kept}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::sync::OnceLock;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use testkit::cluster::render::{chart, deploy, kustomize, objects};
 
 /// The folders that users apply.
@@ -54,6 +55,11 @@ pub(crate) const VALUES: &[(&str, &str, &str)] = &[
         "the webhook of another release",
         "edge",
         "webhook: { enabled: true, failurePolicy: Fail, apiServers: [192.0.2.0/24] }\n",
+    ),
+    (
+        "the webhook for both families of addresses",
+        "portcullis",
+        "ipFamilies: [IPv4, IPv6]\nwebhook: { enabled: true, apiServers: ['2001:db8::/32'] }\n",
     ),
     ("everything about pods", "portcullis", PODS),
 ];
@@ -143,17 +149,23 @@ pub(crate) fn folder(name: &str) -> Case {
     Case { name: format!("deploy/{name}"), objects: objects(&kustomize(&deploy(name))) }
 }
 
-/// The default with a component, as users write it into a kustomization of their own.
+/// The default with a component.
 pub(crate) fn with_component(component: &str) -> Case {
+    let home = component_on("load-balancer", component);
+    let name = format!("deploy/components/{component}");
+    Case { name, objects: objects(&kustomize(home.path())) }
+}
+
+/// A folder with a component, as users write it into a kustomization of their own.
+pub(crate) fn component_on(folder: &str, component: &str) -> TempDir {
     // A kustomization names folders beside it: absolute paths are none.
     let home = tempfile::tempdir_in(deploy("..").join("target")).expect("a directory can be made");
     let text = format!(
-        "resources: [../../deploy/load-balancer]\n\
+        "resources: [../../deploy/{folder}]\n\
          components: [../../deploy/components/{component}]\n"
     );
     std::fs::write(home.path().join("kustomization.yaml"), text).expect("it can be written");
-    let name = format!("deploy/components/{component}");
-    Case { name, objects: objects(&kustomize(home.path())) }
+    home
 }
 
 /// The chart with values.

@@ -91,6 +91,11 @@ fn values_that_contradict_each_other_are_refused_with_the_reason() {
         ("secrets: { read: all-tls }\n", "secrets.clusterWide: true"),
         ("webhook: { enabled: true }\n", "webhook.apiServers"),
         (
+            "kind: DaemonSet\nhostNetwork: true\nservice: { enabled: false }\n\
+             webhook: { enabled: true, apiServers: [192.0.2.1/32] }\n",
+            "no NetworkPolicy keeps pods from a port of the node",
+        ),
+        (
             "watch: { namespaces: [a] }\nwebhook: { enabled: true }\n",
             "webhook.enabled needs rights in the cluster",
         ),
@@ -144,4 +149,10 @@ fn every_family_of_addresses_has_listeners() {
     }
     let service = case.find("Service", "portcullis").unwrap();
     assert_eq!(service["spec"]["ipFamilyPolicy"], "PreferDualStack");
+    // The webhook has one address: a socket of the newer family takes both.
+    let case = values("the webhook for both families of addresses");
+    let arguments = case.arguments();
+    let mut of_webhook = arguments.iter().filter(|flag| flag.starts_with("--webhook="));
+    assert_eq!(of_webhook.next(), Some(&"--webhook=[::]:9443"));
+    assert_eq!(of_webhook.next(), None);
 }

@@ -4,6 +4,8 @@
 mod accepted;
 mod cases;
 mod chart;
+mod cluster;
 mod rights;
 mod safety;
 mod same;
+mod webhook;

@@ -1,9 +1,9 @@
 //! What holds of everything that is rendered, whatever was asked for.
 
 use serde_json::{Value, json};
-use testkit::cluster::render::{deploy, objects};
+use testkit::cluster::render::{deploy, objects, try_kustomize};
 
-use crate::cases::{Case, all, folder, values};
+use crate::cases::{Case, all, component_on, folder, values};
 
 #[test]
 fn no_pod_has_more_power_than_it_needs() {
@@ -134,13 +134,11 @@ fn no_right_is_given_by_a_wildcard_and_none_of_them_changes_what_users_wrote() {
                 let resources = &rule["resources"];
                 let anywhere = [json!(["ingresses/status"]), json!(["events"])];
                 let own = resources == &json!(["leases"]) && !in_cluster;
-                // Keys of tickets, the certificate of the webhook, and who trusts it. A Secret
-                // cannot be created by name.
-                let created = rule["verbs"] == json!(["create"]);
+                // Keys of tickets, the certificate of the webhook, and who trusts it.
                 let name = rule["resourceNames"][0].as_str().unwrap_or_default();
                 let keys = !in_cluster && name.ends_with("-ticket-keys");
                 let webhook = match resources[0].as_str().unwrap() {
-                    "secrets" => !in_cluster && (created || is_named(&rule, "-webhook")),
+                    "secrets" => !in_cluster && is_named(&rule, "-webhook"),
                     "validatingwebhookconfigurations" => is_named(&rule, ""),
                     _ => false,
                 };
@@ -178,6 +176,13 @@ fn pods_reach_the_webhook_nowhere() {
         let is_kept = rules.as_array().is_some_and(|rules| rules.len() == 3);
         assert_eq!(is_served, is_kept, "{}", case.name);
     }
+}
+
+#[test]
+fn the_webhook_is_not_added_where_no_policy_could_keep_pods_from_it() {
+    let home = component_on("host-network", "webhook");
+    let why = try_kustomize(home.path()).expect_err("it is refused");
+    assert!(why.contains("NetworkPolicy") && why.contains("portcullis"), "{why}");
 }
 
 #[test]

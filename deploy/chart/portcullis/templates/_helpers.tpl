@@ -155,9 +155,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - --election-lease=$(POD_NAMESPACE)/{{ include "portcullis.lease" . }}
 {{- end }}
 {{- if .Values.webhook.enabled }}
-{{- range splitList "\n" (include "portcullis.addresses" (dict "families" .Values.ipFamilies "port" 9443) | trim) }}
-- --webhook={{ . }}
-{{- end }}
+{{- /* One address: of both families the newer, whose socket takes the older as well. */}}
+- --webhook={{ ternary "[::]" "0.0.0.0" (has "IPv6" .Values.ipFamilies) }}:9443
 {{- if ne (include "portcullis.name" .) "portcullis" }}
 - --webhook-configuration={{ include "portcullis.name" . }}
 - --webhook-secret=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-webhook

@@ -16,7 +16,7 @@
 {{- fail "secrets.clusterWide gives rights outside of watch.namespaces: leave one of them out" -}}
 {{- end -}}
 {{- if and .Values.webhook.enabled .Values.hostNetwork -}}
-{{- fail "webhook.enabled opens its port to everybody who reaches the node: not with hostNetwork" -}}
+{{- fail "webhook.enabled is not for hostNetwork: no NetworkPolicy keeps pods from a port of the node; run `portcullis webhook` as a Deployment of its own (docs/guide/webhook.md)" -}}
 {{- end -}}
 {{- if and .Values.webhook.enabled .Values.watch.namespaces -}}
 {{- fail "webhook.enabled needs rights in the cluster, which watch.namespaces does without" -}}
