@@ -23,7 +23,7 @@ pub mod render;
 
 pub use api::{Answer, path_of};
 pub use cable::Cable;
-pub use credentials::Credentials;
+pub use credentials::{Credentials, base64};
 
 use std::fs;
 use std::net::SocketAddr;

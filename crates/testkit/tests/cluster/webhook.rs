@@ -4,8 +4,11 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use serde_json::{Value, json};
+use testkit::certs::Leaf;
+use testkit::client::raw::RawClient;
+use testkit::cluster::base64;
 use testkit::gateway::free_address;
-use testkit::{ControlPlane, Gateway, GatewayOptions, wait_until};
+use testkit::{Authority, ControlPlane, Gateway, GatewayOptions, wait_until};
 
 /// A namespace whose Ingresses are reviewed, and the gateway that does it.
 struct World {
@@ -92,10 +95,23 @@ impl World {
 
     fn options(&self, command: &'static str, kubeconfig: &Path, at: SocketAddr) -> GatewayOptions {
         let namespace = &self.namespace;
+        self.reviewing(command, kubeconfig, at).flags(&format!(
+            "--webhook-service {namespace}/webhook --webhook-secret {namespace}/webhook \
+             --webhook-configuration {namespace}"
+        ))
+    }
+
+    /// What reviews at an address, with a certificate that nothing was said of.
+    fn reviewing(
+        &self,
+        command: &'static str,
+        kubeconfig: &Path,
+        at: SocketAddr,
+    ) -> GatewayOptions {
+        let namespace = &self.namespace;
         GatewayOptions::new().command_name(command).cluster(kubeconfig).flags(&format!(
             "--watch-namespace {namespace} --controller-name test.portcullis.io/{namespace} \
-             --webhook {at} --webhook-service {namespace}/webhook \
-             --webhook-secret {namespace}/webhook --webhook-configuration {namespace}"
+             --webhook {at}"
         ))
     }
 
@@ -119,11 +135,17 @@ impl World {
             let found = found.expect("the configuration is there");
             found["webhooks"][0]["clientConfig"]["caBundle"].is_string()
         });
-        // The API server hears of it by a watch of its own.
-        wait_until("the API server calls the webhook", || {
-            let probe = self.ingress("probe", "probe.test", "/");
-            self.post(&probe, "?dryRun=All").0 == 201
-        });
+        self.wait_called();
+    }
+
+    /// Waits until the API server gets an answer: it hears of what is trusted by a watch of its own.
+    fn wait_called(&self) {
+        wait_until("the API server calls the webhook", || self.is_called());
+    }
+
+    fn is_called(&self) -> bool {
+        let probe = self.ingress("probe", "probe.test", "/");
+        self.post(&probe, "?dryRun=All").0 == 201
     }
 
     fn ingress(&self, name: &str, host: &str, path: &str) -> Value {
@@ -285,6 +307,76 @@ fn whoever_does_not_lead_shows_what_the_leader_keeps_and_writes_nothing() {
     world.wait_trusted();
     follower.wait_for_log("webhook certificate");
     assert!(!follower.log().contains("cannot be kept"), "{}", follower.log());
+}
+
+/// Brings a certificate to a mounted Secret as the kubelet does: all of it at once, by a link.
+fn mount(folder: &Path, name: &str, leaf: &Leaf) {
+    let written = folder.join(name);
+    std::fs::create_dir(&written).expect("it can be made");
+    std::fs::write(written.join("tls.crt"), &leaf.certificate).expect("it can be written");
+    std::fs::write(written.join("tls.key"), &leaf.key).expect("it can be written");
+    let next = folder.join("..data_tmp");
+    std::os::unix::fs::symlink(name, &next).expect("it can be linked");
+    std::fs::rename(next, folder.join("..data")).expect("it can be renamed");
+}
+
+/// As cert-manager's injector does.
+fn inject(world: &World, authorities: &[&Authority]) {
+    let pem: String = authorities.iter().map(|authority| authority.pem()).collect();
+    let patch = json!([{
+        "op": "add", "path": "/webhooks/0/clientConfig/caBundle",
+        "value": base64(pem.as_bytes()),
+    }])
+    .to_string();
+    let what = ["patch", "validatingwebhookconfiguration", &world.namespace, "--type=json"];
+    world.plane.kubectl(&[&what[..], &["-p", &patch]].concat());
+}
+
+#[test]
+fn a_certificate_of_others_is_awaited_shown_and_replaced_without_a_restart() {
+    let (mut world, address) = World::without_gateway();
+    let folder = tempfile::tempdir().expect("a directory can be made");
+    for file in ["tls.crt", "tls.key"] {
+        let link = folder.path().join(file);
+        std::os::unix::fs::symlink(Path::new("..data").join(file), link).expect("a link");
+    }
+    let name = format!("webhook.{}.svc", world.namespace);
+    let (first, second) = (Authority::new(), Authority::new());
+    // The Secret is optional, and not there yet: traffic does not wait for it.
+    let at = folder.path().display();
+    let options = world.reviewing("run", world.plane.kubeconfig(), address);
+    let gateway = options
+        .flags(&format!(
+            "--webhook-certificate {at}/tls.crt --webhook-key {at}/tls.key \
+             --webhook-configuration off"
+        ))
+        .start();
+    gateway.wait_for_log("webhook: no new certificate");
+    inject(&world, &[&first]);
+    mount(folder.path(), "..1", &first.leaf(&[&name]));
+    world.gateway = Some(gateway);
+    world.wait_called();
+    // Who renews an authority has both trusted for a while.
+    inject(&world, &[&first, &second]);
+    mount(folder.path(), "..2", &second.leaf(&[&name]));
+    let shown = || {
+        let config = testkit::tls::trusting_client(&[]);
+        let client = RawClient::connect_tls(address, &name, &config).expect("it is served");
+        client.certificate().to_vec()
+    };
+    let former = shown();
+    wait_until("the new certificate is shown", || {
+        assert!(world.is_called(), "every call is answered meanwhile");
+        shown() != former
+    });
+    inject(&world, &[&second]);
+    world.wait_called();
+    // What cannot be used is told, and the former one is shown on.
+    let mut broken = second.leaf(&[&name]);
+    broken.key = first.leaf(&[&name]).key;
+    mount(folder.path(), "..3", &broken);
+    world.running().wait_for_log("certificate and key cannot be used");
+    assert!(world.is_called());
 }
 
 #[test]

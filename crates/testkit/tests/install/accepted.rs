@@ -6,7 +6,7 @@ use testkit::ControlPlane;
 use crate::cases::{Case, all};
 
 /// Kinds that are there only with an operator of others.
-const OF_OTHERS: &[&str] = &["ServiceMonitor"];
+const OF_OTHERS: &[&str] = &["ServiceMonitor", "Certificate", "Issuer"];
 
 /// Hands the objects of a case to the API server, which checks them and stores nothing.
 fn hand_over(plane: &ControlPlane, case: &Case) {

@@ -11,8 +11,14 @@ pub(crate) const FOLDERS: &[&str] =
     &["load-balancer", "node-port", "host-network", "kind", "namespaced"];
 
 /// The components that can be added to the first of them.
-pub(crate) const COMPONENTS: &[&str] =
-    &["autoscaling", "service-monitor", "all-secrets", "default-class", "webhook"];
+pub(crate) const COMPONENTS: &[&str] = &[
+    "autoscaling",
+    "service-monitor",
+    "all-secrets",
+    "default-class",
+    "webhook",
+    "webhook-cert-manager",
+];
 
 /// Values of the chart, each with a name and the name of its release.
 pub(crate) const VALUES: &[(&str, &str, &str)] = &[
@@ -57,6 +63,12 @@ pub(crate) const VALUES: &[(&str, &str, &str)] = &[
         "webhook: { enabled: true, failurePolicy: Fail, apiServers: [192.0.2.0/24] }\n",
     ),
     (
+        "the webhook with cert-manager",
+        "portcullis",
+        "webhook: { enabled: true, apiServers: [192.0.2.1/32], certManager: { enabled: true } }\n",
+    ),
+    ("the webhook with an issuer", "edge", WITH_ISSUER),
+    (
         "the webhook for both families of addresses",
         "portcullis",
         "ipFamilies: [IPv4, IPv6]\nwebhook: { enabled: true, apiServers: ['2001:db8::/32'] }\n",
@@ -86,6 +98,13 @@ settings:
   retry-reused: false
   request-body-bytes-max: 8MiB
 drain: { delay: 1m, timeout: 1h }
+";
+
+const WITH_ISSUER: &str = "\
+webhook:
+  enabled: true
+  apiServers: [192.0.2.1/32]
+  certManager: { enabled: true, issuerRef: { kind: ClusterIssuer, name: inner } }
 ";
 
 const PODS: &str = "\
@@ -149,21 +168,23 @@ pub(crate) fn folder(name: &str) -> Case {
     Case { name: format!("deploy/{name}"), objects: objects(&kustomize(&deploy(name))) }
 }
 
-/// The default with a component.
+/// The default with a component, and with what that comes after.
 pub(crate) fn with_component(component: &str) -> Case {
-    let home = component_on("load-balancer", component);
+    let home = match component {
+        "webhook-cert-manager" => components_on("load-balancer", &["webhook", component]),
+        _ => components_on("load-balancer", &[component]),
+    };
     let name = format!("deploy/components/{component}");
     Case { name, objects: objects(&kustomize(home.path())) }
 }
 
-/// A folder with a component, as users write it into a kustomization of their own.
-pub(crate) fn component_on(folder: &str, component: &str) -> TempDir {
+/// A folder with components, as users write it into a kustomization of their own.
+pub(crate) fn components_on(folder: &str, components: &[&str]) -> TempDir {
     // A kustomization names folders beside it: absolute paths are none.
     let home = tempfile::tempdir_in(deploy("..").join("target")).expect("a directory can be made");
-    let text = format!(
-        "resources: [../../deploy/{folder}]\n\
-         components: [../../deploy/components/{component}]\n"
-    );
+    let list: Vec<_> =
+        components.iter().map(|name| format!("../../deploy/components/{name}")).collect();
+    let text = format!("resources: [../../deploy/{folder}]\ncomponents: [{}]\n", list.join(", "));
     std::fs::write(home.path().join("kustomization.yaml"), text).expect("it can be written");
     home
 }

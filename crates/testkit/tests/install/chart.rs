@@ -90,6 +90,7 @@ fn values_that_contradict_each_other_are_refused_with_the_reason() {
         ("hostNetwork: true\n", "hostNetwork needs kind: DaemonSet"),
         ("secrets: { read: all-tls }\n", "secrets.clusterWide: true"),
         ("webhook: { enabled: true }\n", "webhook.apiServers"),
+        ("webhook: { certManager: { enabled: true } }\n", "it needs webhook.enabled"),
         (
             "kind: DaemonSet\nhostNetwork: true\nservice: { enabled: false }\n\
              webhook: { enabled: true, apiServers: [192.0.2.1/32] }\n",

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use testkit::cluster::render::{deploy, objects, try_kustomize};
 
-use crate::cases::{Case, all, component_on, folder, values};
+use crate::cases::{Case, all, components_on, folder, values};
 
 #[test]
 fn no_pod_has_more_power_than_it_needs() {
@@ -16,7 +16,21 @@ fn no_pod_has_more_power_than_it_needs() {
         let containers = pod["containers"].as_array().unwrap();
         assert_eq!(containers.len(), 1, "{}", case.name);
         assert_eq!(pod["initContainers"], Value::Null, "{}", case.name);
-        assert_eq!(pod["volumes"], Value::Null, "{}", case.name);
+        // Nothing is mounted but what cert-manager makes for the webhook.
+        let volumes = pod["volumes"].as_array().map_or(&[][..], Vec::as_slice);
+        let certificate = case.arguments().iter().any(|a| a.starts_with("--webhook-certificate="));
+        assert_eq!(volumes.len(), usize::from(certificate), "{}", case.name);
+        for volume in volumes {
+            let secret = &volume["secret"];
+            let name = secret["secretName"].as_str().unwrap();
+            assert!(name.ends_with("portcullis-webhook-tls"), "{}: {name}", case.name);
+            assert_eq!(secret["optional"], true, "{}", case.name);
+            let mount = &containers[0]["volumeMounts"];
+            let wanted = json!([{
+                "name": "webhook", "mountPath": "/etc/portcullis/webhook", "readOnly": true,
+            }]);
+            assert_eq!(mount, &wanted, "{}", case.name);
+        }
         let on_node = pod["hostNetwork"] == true;
         let mut wanted = json!({
             "allowPrivilegeEscalation": false,
@@ -180,7 +194,7 @@ fn pods_reach_the_webhook_nowhere() {
 
 #[test]
 fn the_webhook_is_not_added_where_no_policy_could_keep_pods_from_it() {
-    let home = component_on("host-network", "webhook");
+    let home = components_on("host-network", &["webhook"]);
     let why = try_kustomize(home.path()).expect_err("it is refused");
     assert!(why.contains("NetworkPolicy") && why.contains("portcullis"), "{why}");
 }

@@ -35,6 +35,11 @@ fn the_webhook_of_the_chart_is_the_component_for_it() {
     assert_same(&values("the webhook"), &with_component("webhook"));
 }
 
+#[test]
+fn cert_manager_in_the_chart_is_the_component_for_it() {
+    assert_same(&values("the webhook with cert-manager"), &with_component("webhook-cert-manager"));
+}
+
 /// The same objects but for the namespace, which Helm makes by a flag, and the labels of releases.
 fn assert_same(chart: &Case, folder: &Case) {
     let (chart, folder) = (named(chart), named(folder));

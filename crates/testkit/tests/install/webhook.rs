@@ -133,3 +133,36 @@ fn without_each_of_its_rights_the_log_says_which_is_missing_and_everything_is_se
     wait_until("it is ready", || gateway.is_ready());
     wait_until_kept(&cluster);
 }
+
+#[test]
+fn a_certificate_of_cert_manager_is_for_the_service_and_needs_no_right_of_the_program() {
+    for (case, name, issuer) in [
+        (with_component("webhook-cert-manager"), "portcullis", "portcullis-webhook"),
+        (values("the webhook with cert-manager"), "portcullis", "portcullis-webhook"),
+        (values("the webhook with an issuer"), "edge-portcullis", "inner"),
+    ] {
+        let of = |kind: &str, name: &str| {
+            case.find(kind, name).unwrap_or_else(|| panic!("{}: {kind} {name}", case.name))
+        };
+        let webhook = format!("{name}-webhook");
+        let certificate = &of("Certificate", &webhook)["spec"];
+        let configuration = of("ValidatingWebhookConfiguration", name);
+        let service = &configuration["webhooks"][0]["clientConfig"]["service"];
+        let called = |part: &str| service[part].as_str().expect("a text");
+        let called = format!("{}.{}.svc", called("name"), called("namespace"));
+        assert_eq!(certificate["dnsNames"][0], called, "{}", case.name);
+        assert_eq!(certificate["issuerRef"]["name"], issuer, "{}", case.name);
+        // What is injected, mounted and read is what is made.
+        let annotations = &configuration["metadata"]["annotations"];
+        let from = &annotations["cert-manager.io/inject-ca-from"];
+        assert_eq!(from, &format!("{SYSTEM}/{webhook}"), "{}", case.name);
+        let mounted = &case.pod()["volumes"][0]["secret"]["secretName"];
+        assert_eq!(&certificate["secretName"], mounted, "{}", case.name);
+        assert!(case.arguments().contains(&"--webhook-configuration=off"), "{}", case.name);
+        for kind in ["Secret", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"] {
+            assert!(case.find(kind, &webhook).is_none(), "{}: {kind}", case.name);
+        }
+        let is_made_here = case.find("Certificate", &format!("{webhook}-root")).is_some();
+        assert_eq!(is_made_here, issuer != "inner", "{}", case.name);
+    }
+}

@@ -157,7 +157,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if .Values.webhook.enabled }}
 {{- /* One address: of both families the newer, whose socket takes the older as well. */}}
 - --webhook={{ ternary "[::]" "0.0.0.0" (has "IPv6" .Values.ipFamilies) }}:9443
-{{- if ne (include "portcullis.name" .) "portcullis" }}
+{{- if .Values.webhook.certManager.enabled }}
+- --webhook-certificate=/etc/portcullis/webhook/tls.crt
+- --webhook-key=/etc/portcullis/webhook/tls.key
+- --webhook-configuration=off
+{{- else if ne (include "portcullis.name" .) "portcullis" }}
 - --webhook-configuration={{ include "portcullis.name" . }}
 - --webhook-secret=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-webhook
 - --webhook-service=$(POD_NAMESPACE)/{{ include "portcullis.name" . }}-webhook

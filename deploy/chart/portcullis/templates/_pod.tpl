@@ -133,4 +133,18 @@ spec:
           {{- if .Values.hostNetwork }}
           add: [NET_BIND_SERVICE]
           {{- end }}
+      {{- if .Values.webhook.certManager.enabled }}
+      volumeMounts:
+        - name: webhook
+          mountPath: /etc/portcullis/webhook
+          readOnly: true
+      {{- end }}
+  {{- if .Values.webhook.certManager.enabled }}
+  volumes:
+    - name: webhook
+      secret:
+        secretName: {{ include "portcullis.name" . }}-webhook-tls
+        # Traffic does not wait for cert-manager; the webhook does.
+        optional: true
+  {{- end }}
 {{- end }}

@@ -21,6 +21,9 @@
 {{- if and .Values.webhook.enabled .Values.watch.namespaces -}}
 {{- fail "webhook.enabled needs rights in the cluster, which watch.namespaces does without" -}}
 {{- end -}}
+{{- if and .Values.webhook.certManager.enabled (not .Values.webhook.enabled) -}}
+{{- fail "webhook.certManager.enabled is about the webhook's certificate: it needs webhook.enabled" -}}
+{{- end -}}
 {{- if and .Values.webhook.enabled .Values.networkPolicy.enabled (not .Values.webhook.apiServers) -}}
 {{- fail "webhook.enabled needs webhook.apiServers: the networks from which API servers call, as pods see them" -}}
 {{- end -}}
