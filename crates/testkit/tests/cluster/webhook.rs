@@ -138,7 +138,7 @@ impl World {
         self.wait_called();
     }
 
-    /// Waits until the API server gets an answer: it hears of what is trusted by a watch of its own.
+    /// Waits until the API server gets an answer: it hears of what is trusted by a watch.
     fn wait_called(&self) {
         wait_until("the API server calls the webhook", || self.is_called());
     }
