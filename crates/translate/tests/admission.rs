@@ -149,6 +149,20 @@ fn a_conflict_names_the_other_object() {
 }
 
 #[test]
+fn a_canary_beside_its_primary_is_stored_with_a_warning_that_it_is_left_out() {
+    let world = World::new(HostOwnership::FirstNamespace, &[ingress("shop/a", 5, "a.test", "/")]);
+    let canary = ingress("shop/a-canary", 1, "a.test", "/");
+    let annotations = json!({
+        "nginx.ingress.kubernetes.io/canary": "true",
+        "nginx.ingress.kubernetes.io/canary-weight": "20",
+    });
+    let verdict = world.says(&with(canary, "/metadata/annotations", annotations), None);
+    assert_eq!(codes(&verdict.denied), [""; 0]);
+    assert!(verdict.warnings.iter().all(|d| d.code == Code::UnsupportedAnnotation), "{verdict:?}");
+    assert!(verdict.warnings.iter().any(|d| d.message.contains("canaries")), "{verdict:?}");
+}
+
+#[test]
 fn an_ingress_of_another_class_is_none_of_our_business() {
     let world = World::new(HostOwnership::Off, &[]);
     let proposed = with(ingress("shop/a", 1, "x", "bad"), "/spec/ingressClassName", json!("other"));

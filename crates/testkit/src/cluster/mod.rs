@@ -120,6 +120,16 @@ impl ControlPlane {
         SHARED.get_or_init(Self::start)
     }
 
+    /// As [`Self::shared`], one with the controllers of a cluster.
+    ///
+    /// # Panics
+    /// When it does not start; what its programs said is shown.
+    pub fn shared_with_controllers() -> &'static Self {
+        static SHARED: OnceLock<ControlPlane> = OnceLock::new();
+        network::join();
+        SHARED.get_or_init(|| ControlPlaneOptions::new().controllers().start())
+    }
+
     fn start_with(options: &ControlPlaneOptions) -> Self {
         if !options.is_reachable {
             network::join();

@@ -14,6 +14,7 @@ mod faults;
 mod load;
 mod operating;
 mod placement;
+mod progressive;
 mod replicas;
 mod reporting;
 mod rights;
