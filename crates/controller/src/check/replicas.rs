@@ -119,19 +119,7 @@ mod tests {
 
     use super::super::Outcome;
     use super::*;
-    use crate::report::Replica;
-
-    fn replica(name: &str, generation: Option<&str>, since: i64, seen: i64) -> Replica {
-        Replica {
-            name: name.into(),
-            node: String::new(),
-            version: "1.0.0".into(),
-            generation: generation.map(Into::into),
-            serving_since: generation.map(|_| since),
-            seen,
-            is_leader: name == "a",
-        }
-    }
+    use crate::report::{Replica, sample};
 
     fn outcomes(replicas: Vec<Replica>, now: i64) -> Vec<(&'static str, Outcome)> {
         let all = Replicas { replicas, leader: Some("a_1".into()), now };
@@ -141,15 +129,15 @@ mod tests {
 
     #[test]
     fn replicas_that_serve_the_newest_under_a_leader_are_ok() {
-        let both = vec![replica("a", Some("x"), 1, 100), replica("b", Some("x"), 2, 100)];
+        let both = vec![sample("a", Some("x"), 1, 100), sample("b", Some("x"), 2, 100)];
         assert_eq!(outcomes(both, 100), [(REPLICAS, Outcome::Ok), (LEADER, Outcome::Ok)]);
     }
 
     #[test]
     fn who_lags_and_a_leader_who_is_dead_are_told() {
-        let lags = vec![replica("a", Some("x"), 50, 100), replica("b", Some("o"), 2, 100)];
+        let lags = vec![sample("a", Some("x"), 50, 100), sample("b", Some("o"), 2, 100)];
         assert_eq!(outcomes(lags, 100), [(REPLICAS, Outcome::Warning), (LEADER, Outcome::Ok)]);
-        let dead = vec![replica("a", Some("x"), 1, 1), replica("b", Some("x"), 2, 100)];
+        let dead = vec![sample("a", Some("x"), 1, 1), sample("b", Some("x"), 2, 100)];
         assert_eq!(outcomes(dead, 100), [(REPLICAS, Outcome::Warning), (LEADER, Outcome::Error)]);
         assert_eq!(outcomes(Vec::new(), 100), [(REPLICAS, Outcome::Warning)]);
     }

@@ -46,6 +46,8 @@ pub(crate) use address::{OfService, of_service};
 pub use address_source::Published;
 pub(crate) use complaint::reason;
 pub(crate) use observed::Observed;
+#[cfg(test)]
+pub(crate) use replica::sample;
 pub use replica::{Condition, Replica, Replicas, replicas};
 pub(crate) use replica::{ELECTION, seen};
 pub use ticket_keys::{TICKET_KEY_LEN, TicketKeySettings, UseKeys};

@@ -343,11 +343,56 @@ impl Left {
     }
 }
 
+/// A replica for tests: `a` leads; it serves a generation since a second, and was seen at another.
+#[cfg(test)]
+pub(crate) fn sample(name: &str, generation: Option<&str>, since: i64, seen: i64) -> Replica {
+    Replica {
+        name: name.into(),
+        node: String::new(),
+        version: "1.0.0".into(),
+        generation: generation.map(Into::into),
+        serving_since: generation.map(|_| since),
+        seen,
+        is_leader: name == "a",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use k8s_openapi::api::coordination::v1::LeaseSpec;
 
     use super::*;
+
+    fn conditions(replicas: Vec<Replica>, now: i64) -> Vec<Condition> {
+        let all = Replicas { replicas, leader: Some("a_1".into()), now };
+        all.replicas.iter().map(|one| all.condition(one)).collect()
+    }
+
+    #[test]
+    fn who_serves_the_newest_is_current_and_others_have_a_moment() {
+        let three = |now| {
+            let all = vec![
+                sample("a", Some("new"), 100, 100),
+                sample("b", Some("new"), 101, 101),
+                sample("c", Some("old"), 10, 100),
+            ];
+            conditions(all, now)
+        };
+        let then = |last| [Condition::Current, Condition::Current, last];
+        assert_eq!(three(105), then(Condition::Following));
+        assert_eq!(three(111), then(Condition::Lagging));
+    }
+
+    #[test]
+    fn what_a_lost_replica_serves_is_not_the_newest() {
+        let all = vec![
+            sample("a", Some("old"), 10, 200),
+            sample("b", Some("lost"), 100, 120),
+            sample("c", None, 0, 200),
+        ];
+        let expected = [Condition::Current, Condition::Lost, Condition::Starting];
+        assert_eq!(conditions(all, 200), expected);
+    }
 
     fn lease(name: &str, renewed: i64) -> Lease {
         let mut lease = Lease::default();

@@ -184,52 +184,18 @@ fn age(seconds: i64) -> String {
 mod tests {
     use super::*;
 
-    fn replica(name: &str, generation: Option<&str>, since: i64, seen: i64) -> Replica {
-        Replica {
-            name: name.into(),
-            node: String::new(),
-            version: "1.0.0".into(),
-            generation: generation.map(Into::into),
-            serving_since: generation.map(|_| since),
-            seen,
-            is_leader: name == "a",
-        }
-    }
-
-    fn conditions(replicas: Vec<Replica>, now: i64) -> Vec<Condition> {
-        let all = Replicas { replicas, leader: Some("a_1".into()), now };
-        all.replicas.iter().map(|one| all.condition(one)).collect()
-    }
-
-    #[test]
-    fn who_serves_the_newest_is_current_and_others_have_a_moment() {
-        let three = |now| {
-            let all = vec![
-                replica("a", Some("new"), 100, 100),
-                replica("b", Some("new"), 101, 101),
-                replica("c", Some("old"), 10, 100),
-            ];
-            conditions(all, now)
-        };
-        let then = |last| [Condition::Current, Condition::Current, last];
-        assert_eq!(three(105), then(Condition::Following));
-        assert_eq!(three(111), then(Condition::Lagging));
-    }
-
-    #[test]
-    fn what_a_lost_replica_serves_is_not_the_newest() {
-        let all = vec![
-            replica("a", Some("old"), 10, 200),
-            replica("b", Some("lost"), 100, 120),
-            replica("c", None, 0, 200),
-        ];
-        let expected = [Condition::Current, Condition::Lost, Condition::Starting];
-        assert_eq!(conditions(all, 200), expected);
-    }
-
     #[test]
     fn what_is_wrong_is_said_in_words() {
-        let all = Replicas { replicas: vec![replica("a", Some("x"), 1, 1)], leader: None, now: 99 };
+        let lost = Replica {
+            name: "a".into(),
+            node: String::new(),
+            version: "1.0.0".into(),
+            generation: Some("x".into()),
+            serving_since: Some(1),
+            seen: 1,
+            is_leader: true,
+        };
+        let all = Replicas { replicas: vec![lost], leader: None, now: 99 };
         let rows: Vec<Row> = all.replicas.iter().map(|one| Row::new(one, &all)).collect();
         assert_eq!(
             problems(&rows, &all),

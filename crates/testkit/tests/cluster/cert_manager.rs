@@ -10,14 +10,7 @@ const CHALLENGE: &str = "/.well-known/acme-challenge/kBqY8Cr-_3Vx.9zTf2";
 
 /// The user's Ingress: everything of a host, with a certificate, so redirected to HTTPS.
 fn ours(world: &World<'_>) {
-    world.put_ingress(
-        "web",
-        &json!({
-            "ingressClassName": "portcullis",
-            "tls": [{ "hosts": ["web.test"], "secretName": "web-tls" }],
-            "rules": [rule("web.test", &[("Prefix", "/", "web")])],
-        }),
-    );
+    world.tls_ingress("web", "web.test", "web", "web-tls");
 }
 
 /// The solver's Ingress, as cert-manager writes it.

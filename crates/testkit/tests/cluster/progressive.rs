@@ -132,13 +132,8 @@ fn assert_all_stable(gateway: &Gateway, load: &Load, stable: &[&str]) {
 /// Waits until an Event says of an Ingress that it is a canary and left out.
 fn wait_told(world: &World<'_>, ingress: &str) {
     wait_until("an Event says that the canary is left out", || {
-        let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", world.namespace);
-        let list = world.plane.look(&path).unwrap_or_default();
-        let mut all = list["items"].as_array().into_iter().flatten();
-        all.any(|event| {
-            let note = event["note"].as_str().unwrap_or_default();
-            event["regarding"]["name"] == ingress && note.contains("canaries are not supported")
-        })
+        let told = world.events(ingress);
+        told.iter().any(|event| event.contains("canaries are not supported"))
     });
 }
 

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use testkit::{ControlPlane, Gateway, GatewayOptions};
 
-use crate::world::{World, put_class, rule, to, wait_for, wait_until, who};
+use crate::world::{World, put_class, to, wait_for, wait_until, who};
 
 const ADDRESS: &str = "192.0.2.10";
 
@@ -24,31 +24,12 @@ fn leader(world: &World<'_>) -> String {
     lease["spec"]["holderIdentity"].as_str().unwrap_or_default().to_owned()
 }
 
-/// The Events about an object, as `TYPE REASON note`.
-fn events(world: &World<'_>, name: &str) -> Vec<String> {
-    let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", world.namespace);
-    let listed = world.plane.look(&path).unwrap();
-    let about = |event: &&Value| event["regarding"]["name"] == name;
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let line = |event: &Value| {
-        format!("{} {} {}", text(&event["type"]), text(&event["reason"]), text(&event["note"]))
-    };
-    listed["items"].as_array().unwrap().iter().filter(about).map(line).collect()
-}
-
 #[test]
 fn kubectl_shows_an_ingress_as_users_know_it() {
     let world = World::new("kubectl-shows");
     let echo = world.backend("web");
     let gateway = publishing(&world).start();
-    world.put_ingress(
-        "web",
-        &json!({
-            "ingressClassName": "portcullis",
-            "tls": [{ "hosts": ["web.test"], "secretName": "web-tls" }],
-            "rules": [rule("web.test", &[("Prefix", "/", "web")])],
-        }),
-    );
+    world.tls_ingress("web", "web.test", "web", "web-tls");
     wait_until("the status has an address", || world.addresses("web") == [ADDRESS]);
     let shown = world.kubectl("get ingress");
     let lines: Vec<Vec<&str>> =
@@ -56,7 +37,7 @@ fn kubectl_shows_an_ingress_as_users_know_it() {
     assert_eq!(lines[0], ["NAME", "CLASS", "HOSTS", "ADDRESS", "PORTS", "AGE"]);
     assert_eq!(lines[1][..6], ["web", "portcullis", "web.test", ADDRESS, "80,", "443"]);
     wait_until("it is said to be served", || {
-        events(&world, "web").iter().any(|event| event.starts_with("Normal Sync "))
+        world.events("web").iter().any(|event| event.starts_with("Normal Sync "))
     });
     let shown = world.kubectl("describe ingress web");
     let backend = format!("web:80 ({})", echo.address());
@@ -141,7 +122,7 @@ fn what_is_wrong_is_an_event_once_and_no_more_when_it_is_mended() {
     world.ingress("good", "good.test", "web");
     let gateway = publishing(&world).start();
     let warnings = || {
-        let all = events(&world, "broken");
+        let all = world.events("broken");
         all.into_iter().filter(|event| event.starts_with("Warning ")).collect::<Vec<_>>()
     };
     wait_until("it is told", || !warnings().is_empty());
@@ -152,11 +133,11 @@ fn what_is_wrong_is_an_event_once_and_no_more_when_it_is_mended() {
     }
     wait_for(&gateway, "good-9.test", "web");
     assert_eq!(warnings().len(), 1, "{:?}", warnings());
-    assert!(events(&world, "good").iter().all(|event| event.starts_with("Normal ")));
+    assert!(world.events("good").iter().all(|event| event.starts_with("Normal ")));
     let _late = world.backend("absent");
     wait_for(&gateway, "broken.test", "absent");
     wait_until("it is said to be served", || {
-        events(&world, "broken").iter().any(|event| event.starts_with("Normal Sync "))
+        world.events("broken").iter().any(|event| event.starts_with("Normal Sync "))
     });
 }
 
@@ -173,8 +154,8 @@ fn of_three_replicas_all_serve_and_one_writes() {
     wait_until("one leads", || leader(&world).starts_with("pod-"));
     let leading = |gateway: &Gateway| gateway.metric("portcullis_leader", &[]) > 0.0;
     assert_eq!(replicas.iter().filter(|replica| leading(replica)).count(), 1);
-    wait_until("it is said to be served", || !events(&world, "web").is_empty());
-    assert_eq!(events(&world, "web").len(), 1, "{:?}", events(&world, "web"));
+    wait_until("it is said to be served", || !world.events("web").is_empty());
+    assert_eq!(world.events("web").len(), 1, "{:?}", world.events("web"));
 }
 
 /// Two replicas, the leading one first.

@@ -96,6 +96,16 @@ impl<'p> World<'p> {
         self.put_ingress(name, &json!({ "ingressClassName": class, "rules": rules }));
     }
 
+    /// As [`Self::ingress`], with a certificate: in cleartext the host is redirected.
+    pub(crate) fn tls_ingress(&self, name: &str, host: &str, service: &str, secret: &str) {
+        let spec = json!({
+            "ingressClassName": CLASS,
+            "tls": [{ "hosts": [host], "secretName": secret }],
+            "rules": [rule(host, &[("Prefix", "/", service)])],
+        });
+        self.put_ingress(name, &spec);
+    }
+
     /// An Ingress with this `spec`.
     pub(crate) fn put_ingress(&self, name: &str, spec: &Value) {
         self.put("Ingress", name, &json!({ "spec": spec }));
@@ -160,6 +170,18 @@ impl<'p> World<'p> {
         let editor = format!("sed -i -e {script}");
         let arguments = ["edit", object, "--namespace", &self.namespace];
         self.plane.kubectl_edit(&editor, &arguments);
+    }
+
+    /// The Events about an object, as `TYPE REASON note`.
+    pub(crate) fn events(&self, name: &str) -> Vec<String> {
+        let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", self.namespace);
+        let listed = self.plane.look(&path).unwrap();
+        let about = |event: &&Value| event["regarding"]["name"] == name;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let line = |event: &Value| {
+            format!("{} {} {}", text(&event["type"]), text(&event["reason"]), text(&event["note"]))
+        };
+        listed["items"].as_array().unwrap().iter().filter(about).map(line).collect()
     }
 
     /// The addresses that the status of an Ingress has, as text.
