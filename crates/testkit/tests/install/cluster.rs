@@ -65,9 +65,12 @@ impl Cluster {
         plane.kubectl(&["create", "namespace", "shop"]);
         let installed = Case { name: String::from("what is installed"), objects };
         install(&plane, &installed);
-        let path = format!("/api/v1/namespaces/{namespace}/services/portcullis/status");
-        let address = json!({ "ingress": [{ "ip": ADDRESS }] });
-        plane.patch(&path, &json!({ "status": { "loadBalancer": address } }));
+        let service = installed.find("Service", "portcullis");
+        if service.is_some_and(|service| service["spec"]["type"] == "LoadBalancer") {
+            let path = format!("/api/v1/namespaces/{namespace}/services/portcullis/status");
+            let address = json!({ "ingress": [{ "ip": ADDRESS }] });
+            plane.patch(&path, &json!({ "status": { "loadBalancer": address } }));
+        }
 
         let echo = Echo::start_at(endpoint_address(), "web");
         let leaf = Authority::new().leaf(&["web.test"]);
@@ -132,6 +135,28 @@ impl Cluster {
             "--serviceaccount=portcullis-system:portcullis",
         ]);
         self.wait_for_right("watch", "secrets", "shop", true);
+    }
+
+    /// A pod of the workload that is ready, on a node with the address of the test.
+    pub(crate) fn run_pod(&self) {
+        let plane = &self.plane;
+        plane.put(&json!({ "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node-0" } }));
+        let address = json!([{ "type": "ExternalIP", "address": ADDRESS }]);
+        let status = json!({ "status": { "addresses": address } });
+        plane.patch("/api/v1/nodes/node-0/status", &status);
+        let template = &self.installed.workload()["spec"]["template"];
+        let mut pod = json!({
+            "apiVersion": "v1", "kind": "Pod",
+            "metadata": template["metadata"], "spec": template["spec"],
+        });
+        pod["metadata"]["name"] = json!("portcullis-0");
+        pod["metadata"]["namespace"] = json!(self.namespace);
+        pod["spec"]["nodeName"] = json!("node-0");
+        plane.put(&pod);
+        let ready = json!([{ "type": "Ready", "status": "True" }]);
+        let status = json!({ "status": { "phase": "Running", "conditions": ready } });
+        let path = format!("/api/v1/namespaces/{}/pods/portcullis-0/status", self.namespace);
+        plane.patch(&path, &status);
     }
 
     /// The program as the Deployment starts it, but for its addresses.

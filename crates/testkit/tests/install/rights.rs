@@ -3,11 +3,12 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use testkit::cluster::render::{deploy, kustomize, objects};
 use testkit::wait_until;
 
-use crate::cluster::Cluster;
+use crate::cases::{folder, values};
+use crate::cluster::{Cluster, list};
 
 const ROLES: &str = "/apis/rbac.authorization.k8s.io/v1/clusterroles";
 const OWN_ROLE: &str =
@@ -160,4 +161,85 @@ fn without_each_rule_something_is_missing_and_the_log_says_what() {
         role["rules"].as_array().expect("rules").len()
     });
     assert_eq!(rules, of_roles.iter().sum::<usize>(), "a rule was not tried");
+}
+
+/// Tries a gateway with its rights, and without each of these rules: their roles, resources, and
+/// what the log says.
+fn try_publishing(cluster: &Cluster, rules: &[(&str, &str, &str)]) {
+    let gateway = cluster.gateway();
+    wait_until("it is ready", || gateway.is_ready());
+    wait_until("the route is served", || Cluster::is_served(&gateway));
+    wait_until("its status is written", || cluster.has_status());
+    let log = gateway.log();
+    // What a gateway of some namespaces does without is no mistake.
+    let is_mistake = |line: &&str| line.contains("forbidden") && !line.contains("done without");
+    let forbidden: Vec<_> = log.lines().filter(is_mistake).collect();
+    assert_eq!(forbidden, [""; 0], "{}", cluster.installed.name);
+    drop(gateway);
+    for (path, resource, said) in rules {
+        let whole = cluster.plane.look(path).expect("the role is there")["rules"].clone();
+        let of_resource = |rule: &&Value| rule["resources"] == json!([resource]);
+        let rule = whole.as_array().expect("rules").iter().rfind(of_resource).expect("a rule");
+        let verbs = rule["verbs"].as_array().expect("verbs");
+        let name = rule["resourceNames"][0].as_str().map_or(String::new(), |n| format!("/{n}"));
+        for verb in verbs {
+            // What is named is listed and watched, and never got.
+            if *resource == "services" && verb == "get" {
+                continue;
+            }
+            cluster.forget();
+            let mut rules = whole.as_array().expect("rules").clone();
+            for one in rules.iter_mut().filter(|one| of_resource(&&**one)) {
+                one["verbs"] = verbs.iter().filter(|other| *other != verb).cloned().collect();
+            }
+            rules.retain(|one| one["verbs"] != json!([]));
+            cluster.plane.patch(path, &json!({ "rules": rules }));
+            let verb = verb.as_str().expect("a verb");
+            let (asked, system) = (format!("{resource}{name}"), "portcullis-system");
+            cluster.wait_for_right(verb, &asked, system, false);
+            let gateway = cluster.gateway();
+            gateway.wait_for_log(said);
+            wait_until("it is ready", || gateway.is_ready());
+            wait_until("the route is served", || Cluster::is_served(&gateway));
+            wait_until("Events are written", || cluster.has_event("Warning", "broken"));
+            // An address that was listed is told, although it is not followed.
+            if (*resource, verb) != ("services", "watch") {
+                assert!(!cluster.has_status(), "without {verb} of {resource}");
+            }
+            cluster.plane.patch(path, &json!({ "rules": whole }));
+            cluster.wait_for_right(verb, &asked, system, true);
+        }
+    }
+}
+
+#[test]
+fn the_addresses_of_nodes_need_the_rights_to_pods_and_nodes_and_no_others() {
+    let role = format!("{ROLES}/portcullis");
+    for name in ["node-port", "host-network"] {
+        let mut cluster = Cluster::with(folder(name).objects, "portcullis-system");
+        cluster.installed.name = name.to_owned();
+        cluster.let_secrets_be_read();
+        cluster.run_pod();
+        cluster.wait_for_right("watch", "pods", "portcullis-system", true);
+        cluster.wait_for_right("get", "nodes", "", true);
+        try_publishing(
+            &cluster,
+            &[
+                (OWN_ROLE, "pods", "pods is forbidden"),
+                (&role, "nodes", "nodes \\\"node-0\\\" is forbidden"),
+            ],
+        );
+    }
+}
+
+#[test]
+fn a_gateway_of_other_namespaces_needs_the_right_to_its_own_service() {
+    let objects = values("two namespaces").objects;
+    let cluster = Cluster::by(objects, "portcullis-system", |plane, installed| {
+        plane.kubectl(&["create", "namespace", "blog"]);
+        plane.kubectl(&["create", "namespace", "portcullis-system"]);
+        plane.apply(&list(installed));
+    });
+    cluster.wait_for_right("watch", "services/portcullis", "portcullis-system", true);
+    try_publishing(&cluster, &[(OWN_ROLE, "services", "services \\\"portcullis\\\" is forbidden")]);
 }
