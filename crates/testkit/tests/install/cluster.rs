@@ -2,6 +2,7 @@
 //! starts it there: with its arguments, and with the token of its service account.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use testkit::certs::Leaf;
@@ -159,8 +160,8 @@ impl Cluster {
         plane.patch(&path, &status);
     }
 
-    /// The program as the Deployment starts it, but for its addresses.
-    pub(crate) fn gateway(&self) -> Gateway {
+    /// The flags of the workload, but for addresses.
+    fn flags(&self) -> String {
         let of_test = ["--http=", "--https=", "--admin=", "--webhook=", "--drain-delay="];
         let arguments = self.installed.arguments();
         let flags: Vec<String> = arguments[1..]
@@ -168,18 +169,39 @@ impl Cluster {
             .filter(|argument| !of_test.iter().any(|flag| argument.starts_with(flag)))
             .map(|argument| argument.replace("$(POD_NAMESPACE)", self.namespace))
             .collect();
+        flags.join(" ")
+    }
+
+    /// The program as the Deployment starts it, but for its addresses.
+    pub(crate) fn gateway(&self) -> Gateway {
+        let arguments = self.installed.arguments();
+        let has_webhook = arguments.iter().any(|flag| flag.starts_with("--webhook="));
         GatewayOptions::new()
             .cluster(&self.kubeconfig)
-            .flags(&flags.join(" "))
-            .flags(if arguments.iter().any(|a| a.starts_with("--webhook=")) {
-                "--webhook 127.0.0.1:0"
-            } else {
-                ""
-            })
+            .flags(&self.flags())
+            .flags(if has_webhook { "--webhook 127.0.0.1:0" } else { "" })
             .variable("POD_NAME", "portcullis-0")
             .variable("POD_NAMESPACE", self.namespace)
             .unready()
             .start()
+    }
+
+    /// What `portcullis check` says, in a pod of the workload, of rights that it lacks.
+    pub(crate) fn lacking_rights(&self) -> Vec<Value> {
+        let output = Command::new(testkit::gateway::program())
+            .args(["check", "--format=json", "--pod-namespace", self.namespace, "--kubeconfig"])
+            .arg(&self.kubeconfig)
+            // Nothing is drained where nothing is served.
+            .args(self.flags().split_whitespace().filter(|flag| !flag.starts_with("--drain-")))
+            .output()
+            .expect("the program can be started");
+        let said = String::from_utf8_lossy(&output.stderr);
+        let document: Value = serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {said}"));
+        let checks = document["checks"].as_array().expect("checks").iter();
+        let rights: Vec<_> = checks.filter(|check| check["id"] == "right").cloned().collect();
+        assert!(!rights.is_empty(), "{document}");
+        rights.into_iter().filter(|check| check["outcome"] != "ok").collect()
     }
 
     /// Whether the route of the shop answers from its endpoint.

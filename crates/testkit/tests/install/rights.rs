@@ -32,6 +32,7 @@ fn with_the_rights_that_are_installed_everything_works_and_nothing_is_forbidden(
     wait_until("keys of tickets are shared", || cluster.plane.look(keys).is_some());
     let log = gateway.log();
     assert!(!log.contains("forbidden"), "{log}");
+    assert_eq!(cluster.lacking_rights(), [Value::Null; 0]);
 }
 
 #[test]
@@ -175,6 +176,7 @@ fn try_publishing(cluster: &Cluster, rules: &[(&str, &str, &str)]) {
     let is_mistake = |line: &&str| line.contains("forbidden") && !line.contains("done without");
     let forbidden: Vec<_> = log.lines().filter(is_mistake).collect();
     assert_eq!(forbidden, [""; 0], "{}", cluster.installed.name);
+    assert_eq!(cluster.lacking_rights(), [Value::Null; 0], "{}", cluster.installed.name);
     drop(gateway);
     for (path, resource, said) in rules {
         let whole = cluster.plane.look(path).expect("the role is there")["rules"].clone();

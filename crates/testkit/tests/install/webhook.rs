@@ -52,6 +52,7 @@ fn its_certificate_is_kept_with_the_rights_that_are_installed_and_outlives_anoth
     wait_until_kept(&cluster);
     let log = gateway.log();
     assert!(!log.contains("forbidden"), "{log}");
+    assert_eq!(cluster.lacking_rights(), [Value::Null; 0]);
     let before = kept(&cluster);
     cluster.plane.apply(&list(&cluster.installed));
     assert_eq!(kept(&cluster), before);
