@@ -197,7 +197,7 @@ fn argo_rollouts_moves_a_canary_by_weight_and_everything_stays_stable_until_it_i
 fn a_canary_that_is_older_than_the_stable_ingress_never_takes_its_place() {
     let world = World::new("canary-first");
     let (_stable, _canary) = (world.backend("stable"), world.backend("canary"));
-    let gateway = world.gateway();
+    let gateway = world.options().flags("--publish-address 192.0.2.10").start();
     let spec = json!({
         "ingressClassName": "portcullis",
         "rules": [rule("web.test", &[("Prefix", "/", "canary")])],
@@ -208,18 +208,21 @@ fn a_canary_that_is_older_than_the_stable_ingress_never_takes_its_place() {
         });
         let meta = json!({ "annotations": annotations });
         world.put_with("Ingress", "web-canary", &meta, &json!({ "spec": spec }));
+        // Another one shows that both were read.
+        world.ingress("shown", "shown.test", "stable");
+        wait_until("what came later is served", || who(&gateway, "shown.test") == "stable");
         for _ in 0..2 {
-            // Another one shows that both were read.
-            world.ingress("shown", "shown.test", "stable");
-            wait_until("what came later is served", || who(&gateway, "shown.test") == "stable");
             assert_eq!(who(&gateway, "web.test"), "404");
             world.ingress("web", "web.test", "stable");
             wait_until("the stable one is served", || who(&gateway, "web.test") == "stable");
             assert_eq!(ask_for_canary(&gateway).json()["name"], "stable");
             world.remove("Ingress", "web");
-            world.remove("Ingress", "shown");
             wait_until("it is gone", || who(&gateway, "web.test") == "404");
         }
+        // Its status tells no address: nothing of it is served.
+        wait_until("the other has an address", || world.addresses("shown") == ["192.0.2.10"]);
+        assert!(world.addresses("web-canary").is_empty());
+        world.remove("Ingress", "shown");
         world.remove("Ingress", "web-canary");
     }
 }
