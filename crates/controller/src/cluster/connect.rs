@@ -7,6 +7,8 @@ use std::time::Duration;
 use kube::Client;
 use kube::config::{Config, KubeConfigOptions, Kubeconfig};
 
+use super::line::{self, Gate, Liveness};
+
 /// How long a connection to the API server may take to open.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -46,7 +48,8 @@ impl std::error::Error for ConnectError {}
 pub struct Clients {
     /// For lists and watches, whose failures are looked at by those who wait for them.
     pub reading: Client,
-    /// For single requests: tried again for a while when the server says that it is busy.
+    /// For single requests: tried again for a while when the server says that it is busy, and held
+    /// back as long as it asks for.
     pub writing: Client,
     /// Where it was read how to reach the server, for the log.
     pub source: String,
@@ -69,14 +72,12 @@ impl ApiServer {
         let (mut config, source) = self.config().await?;
         config.connect_timeout = Some(CONNECT_TIMEOUT);
         let address = config.cluster_url.to_string();
-        let client = |config: Config| {
-            Client::try_from(config)
+        let client = |gate| {
+            line::client(config.clone(), Liveness::default(), gate)
                 .map_err(|error| ConnectError { source: source.clone(), problem: chain(&error) })
         };
-        config.default_retry = false;
-        let reading = client(config.clone())?;
-        config.default_retry = true;
-        let writing = client(config)?;
+        let reading = client(None)?;
+        let writing = client(Some(Gate::default()))?;
         Ok(Clients { reading, writing, source, address })
     }
 

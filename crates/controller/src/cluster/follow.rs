@@ -28,6 +28,7 @@ use translate::{Object, ObjectKey, ObjectKind};
 use super::backoff::Backoff;
 use super::connect::chain;
 use super::forbidden;
+use super::line::ASKED_MAX;
 use super::teller::Told;
 use super::watched::{Item, key};
 use crate::report::Observed;
@@ -38,13 +39,23 @@ const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// Objects in a page where lists are not streamed.
 const PAGE: u32 = 500;
 
-/// The server ends a watch after so many seconds, and so many more by chance; one that says nothing
-/// for longer has lost its connection.
-const WATCH_SECONDS: u32 = 150;
-const WATCH_SECONDS_SPREAD: u32 = 60;
+/// How long a watch may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The server ends a watch after so many seconds, and so many more by chance. One that says
+    /// nothing for longer has lost its connection: where the peer is gone without a word, that is
+    /// found out sooner, and where somebody in between holds the line, by this alone.
+    pub(super) watch_s: u32,
+    pub(super) spread_s: u32,
+    /// How much later than announced the end of a watch may come.
+    pub(super) late: Duration,
+}
 
-/// How much later than announced the end of a watch may come.
-const LATE: Duration = Duration::from_secs(10);
+impl Default for Limits {
+    fn default() -> Self {
+        Self { watch_s: 150, spread_s: 60, late: Duration::from_secs(10) }
+    }
+}
 
 /// A watch that ends sooner than this is no success.
 const SHORT: Duration = Duration::from_secs(1);
@@ -81,6 +92,7 @@ pub(super) struct Follow {
     pub(super) known: Known,
     /// Who sees Ingresses as they come, with their status.
     pub(super) observed: Option<Arc<Observed>>,
+    pub(super) limits: Limits,
 }
 
 /// The objects that a watch has told to be there; shared with whoever ends the watch.
@@ -127,6 +139,8 @@ enum End {
 struct Place {
     /// From which version on the watch goes; none begins with a list.
     version: Option<String>,
+    /// The next list is one in pages. The one after it is asked for as a stream again: a server
+    /// that cannot says so in one answer, and lists are seldom.
     pages: bool,
 }
 
@@ -178,7 +192,10 @@ impl Follow {
                 }
                 End::Failed { why, status, wait } => {
                     let wait = self.failed(&why, &mut backoff, wait);
-                    if status.is_some() && backoff.failures() >= REFUSALS_MAX {
+                    let is_refusal = status.is_some_and(|status| !is_busy(status));
+                    if is_refusal && backoff.failures() >= REFUSALS_MAX {
+                        // What cannot be streamed may come in pages, or the other way round.
+                        place.pages = !place.pages && place.version.is_none();
                         place.version = None;
                         // One object that the server cannot give, such as a Secret that it cannot
                         // decrypt or a name that it cannot parse, must not hold up all others.
@@ -262,19 +279,16 @@ impl Follow {
             None if place.pages => match self.list(api, place).await {
                 Ok(()) => {
                     backoff.reset();
+                    place.pages = false;
                     return self.again(api, place, backoff).await;
                 }
                 Err(error) => Err(error),
             },
             None => {
                 let opened = self.open(api, &self.watch_params(true), "").await;
-                if let Err(End::Failed { status: Some(status), .. }) = &opened {
-                    // A server that was replaced by one that does not stream says it this way.
-                    let is_refusal = matches!(status, 400 | 422);
-                    let is_first = self.known.keys().is_empty() && backoff.failures() == 0;
-                    if is_refusal || is_first {
-                        return End::CannotStream;
-                    }
+                // Who is only busy is not asked for more work instead.
+                if let Err(End::Failed { status: Some(400 | 422), .. }) = &opened {
+                    return End::CannotStream;
                 }
                 self.follow(opened, place, backoff, Some(Vec::new())).await
             }
@@ -303,7 +317,7 @@ impl Follow {
         WatchParams {
             label_selector: self.labels.clone(),
             field_selector: self.field_selector(),
-            timeout: Some(WATCH_SECONDS + fastrand::u32(0..WATCH_SECONDS_SPREAD)),
+            timeout: Some(self.limits.watch_s + fastrand::u32(0..=self.limits.spread_s)),
             bookmarks: true,
             send_initial_events: lists,
         }
@@ -315,8 +329,8 @@ impl Follow {
         params: &WatchParams,
         version: &str,
     ) -> Result<(impl Stream<Item = kube::Result<WatchEvent<K>>> + use<K>, Duration), End> {
-        let silence =
-            Duration::from_secs(u64::from(params.timeout.unwrap_or(WATCH_SECONDS))) + LATE;
+        let announced = params.timeout.unwrap_or(self.limits.watch_s);
+        let silence = Duration::from_secs(announced.into()) + self.limits.late;
         match timeout(ANSWER_TIMEOUT, api.watch(params, version)).await {
             Ok(Ok(stream)) => Ok((stream, silence)),
             Ok(Err(error)) => Err(end_of(error)),
@@ -503,8 +517,13 @@ fn end_of(error: Error) -> End {
     End::Failed {
         why: format!("{} ({})", status.message, status.code),
         status: Some(status.code),
-        wait: (asked > 0).then(|| Duration::from_secs(asked.into())),
+        wait: (asked > 0).then(|| Duration::from_secs(asked.into()).min(ASKED_MAX)),
     }
+}
+
+/// Whether a server that answers so would do what it was asked for, at another time.
+fn is_busy(status: u16) -> bool {
+    matches!(status, 429 | 503)
 }
 
 #[cfg(test)]

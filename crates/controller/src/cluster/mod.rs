@@ -16,6 +16,7 @@ mod contact;
 mod follow;
 mod forbidden;
 mod inflow;
+mod line;
 mod referenced;
 mod teller;
 mod watched;
@@ -43,7 +44,7 @@ pub(crate) use inflow::Inflow;
 
 use crate::report::{Observed, ReportSettings};
 use contact::Contact;
-use follow::{Follow, Known};
+use follow::{Follow, Known, Limits};
 use teller::{Selected, Teller, Wanted};
 use watched::{Namespaced, Watched};
 
@@ -246,6 +247,7 @@ impl Maker {
             told: self.teller(wanted),
             known: Known::default(),
             observed: self.observed.clone(),
+            limits: Limits::default(),
         };
         self.inflow.expect(&follow.name);
         let client = &self.settings.clients.reading;
@@ -287,6 +289,7 @@ impl Maker {
             told: self.teller(wanted),
             known: Known::default(),
             observed: self.observed.clone(),
+            limits: Limits::default(),
         };
         let (name, known) = (Arc::clone(&follow.name), follow.known.clone());
         if is_expected {
@@ -316,6 +319,7 @@ impl Maker {
             told: self.teller(Wanted::Namespaces(sender)),
             known: Known::default(),
             observed: self.observed.clone(),
+            limits: Limits::default(),
         };
         self.inflow.expect(&follow.name);
         let name = Arc::clone(&follow.name);

@@ -48,7 +48,7 @@ pub(crate) const NEVER: &[(&str, &[&str], &str)] = &[
     ("translate", &["tokio", "kube", "http", "h2", "notify"], "pure: objects in, Model out"),
     ("routing", &["tokio", "http", "k8s-openapi"], "pure: a lookup"),
     ("telemetry", &["k8s-openapi", "h2", "http"], "knows no routes and no protocols"),
-    ("controller", &["h2", "rustls", "socket2", "http"], "has no sockets of its own"),
+    ("controller", &["h2", "rustls", "socket2"], "has no sockets of its own"),
     ("proxy", &["k8s-openapi", "kube", "serde-saphyr", "notify"], "knows no Kubernetes"),
 ];
 
@@ -69,6 +69,10 @@ const CLOCK: &[Row] = &[
     Row {
         file: "crates/controller/src/cluster/follow.rs",
         reason: "whether a watch that ended was one, or ended as it began",
+    },
+    Row {
+        file: "crates/controller/src/cluster/line.rs",
+        reason: "until when the API server wishes to be left alone",
     },
     Row {
         file: "crates/controller/src/compiler.rs",

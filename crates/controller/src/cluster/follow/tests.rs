@@ -2,47 +2,77 @@
 //! against a real one.
 
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use k8s_openapi::api::core::v1::{Secret, Service};
-use kube::Client;
 use kube::config::Config;
 use kube::core::ApiResource;
+use socket2::{SockFilter, SockRef};
 use telemetry::{Telemetry, TelemetrySettings};
 use translate::ObjectEvent;
 
 use super::super::contact::Contact;
 use super::super::inflow::Inflow;
+use super::super::line::{self, Liveness};
 use super::super::teller::{Teller, Wanted};
 use super::super::watched::Namespaced;
 use super::*;
 
+/// What a server does with a request.
+enum Answer {
+    /// It answers, and ends the connection.
+    Whole(u16, &'static str, String),
+    /// It sends the beginning of an answer, and no more on a connection that stays.
+    Begins(String),
+    /// The same, and then its machine is gone: what comes is not even acknowledged.
+    Vanishes(String),
+}
+
+impl From<(u16, String)> for Answer {
+    fn from((status, body): (u16, String)) -> Self {
+        Self::Whole(status, "", body)
+    }
+}
+
 /// Answers each request by its target, on a connection of its own; `None` lets it hang.
-fn server(answer: impl Fn(&str) -> Option<(u16, String)> + Send + 'static) -> String {
+fn server<A: Into<Answer>>(answer: impl Fn(&str) -> Option<A> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     std::thread::spawn(move || {
-        let mut hanging = Vec::new();
+        let mut kept = Vec::new();
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
             let head = lines.next().unwrap().unwrap();
             while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
-            let Some((status, body)) = answer(head.split(' ').nth(1).unwrap()) else {
-                hanging.push(stream);
-                continue;
-            };
-            let length = body.len();
-            write!(
-                stream,
-                "HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\n\
-                 Content-Length: {length}\r\nConnection: close\r\n\r\n{body}"
-            )
-            .unwrap();
+            match answer(head.split(' ').nth(1).unwrap()).map(Into::into) {
+                None => kept.push(stream),
+                Some(Answer::Whole(status, field, body)) => {
+                    let length = format!("Content-Length: {}\r\nConnection: close\r\n", body.len());
+                    send(&mut stream, status, &format!("{length}{field}"), &body);
+                }
+                Some(Answer::Begins(body)) => {
+                    send(&mut stream, 200, "", &body);
+                    kept.push(stream);
+                }
+                Some(Answer::Vanishes(body)) => {
+                    send(&mut stream, 200, "", &body);
+                    // Return nothing of every packet: the kernel drops it before it looks at it.
+                    SockRef::from(&stream).attach_filter(&[SockFilter::new(6, 0, 0, 0)]).unwrap();
+                    kept.push(stream);
+                }
+            }
         }
     });
     address
+}
+
+fn send(stream: &mut TcpStream, status: u16, fields: &str, body: &str) {
+    let head =
+        format!("HTTP/1.1 {status} Answer\r\nContent-Type: application/json\r\n{fields}\r\n");
+    stream.write_all((head + body).as_bytes()).unwrap();
 }
 
 fn refusal(code: u16) -> (u16, String) {
@@ -75,6 +105,19 @@ fn follow<K: Namespaced>(
     wanted: Wanted,
     is_reached: impl Fn(&mut HashSet<String>, &Inflow) -> bool,
 ) {
+    let (limits, liveness) = (Limits::default(), Liveness::default());
+    follow_within::<K>(limits, liveness, address, object, wanted, is_reached);
+}
+
+/// The same, with other limits.
+fn follow_within<K: Namespaced>(
+    limits: Limits,
+    liveness: Liveness,
+    address: &str,
+    object: Option<&str>,
+    wanted: Wanted,
+    is_reached: impl Fn(&mut HashSet<String>, &Inflow) -> bool,
+) {
     let (inbox, _messages) = crossbeam_channel::bounded(1);
     let inflow = Inflow::new(inbox);
     let telemetry = Telemetry::new(TelemetrySettings::new(1));
@@ -91,10 +134,12 @@ fn follow<K: Namespaced>(
         told,
         known: Known::default(),
         observed: None,
+        limits,
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+        let config = Config::new(address.parse().unwrap());
+        let client = line::client(config, liveness, None).unwrap();
         let untyped = Api::namespaced_with(client.clone(), "shop", &ApiResource::erase::<K>(&()));
         tokio::spawn(follow.run(Api::<K>::namespaced(client, "shop"), untyped));
         let mut there = HashSet::new();
@@ -223,11 +268,14 @@ fn what_nobody_wants_is_dropped_as_it_comes_and_not_when_the_list_is_complete() 
             let item = |name| format!(r#"{{"metadata":{{"namespace":"shop","name":"{name}"}}}}"#);
             match (target.contains("sendInitialEvents=true"), target.contains("watch=true")) {
                 (true, _) if streams => {
-                    Some((200, event("ADDED", "web") + &event("ADDED", "other") + &list_ends()))
+                    let events = event("ADDED", "web") + &event("ADDED", "other") + &list_ends();
+                    Some(Answer::from((200, events)))
                 }
-                (true, _) => Some(refusal(422)),
+                (true, _) => Some(Answer::from(refusal(422))),
                 (false, true) => None,
-                (false, false) => Some(list(&[item("web"), item("other")].join(","))),
+                (false, false) => {
+                    Some(Answer::from(list(&[item("web"), item("other")].join(","))))
+                }
             }
         });
         let (listed, lists) = std::sync::mpsc::channel();
@@ -243,6 +291,7 @@ fn what_nobody_wants_is_dropped_as_it_comes_and_not_when_the_list_is_complete() 
             told: Arc::new(One { wanted, listed }),
             known: Known::default(),
             observed: None,
+            limits: Limits::default(),
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
@@ -253,4 +302,78 @@ fn what_nobody_wants_is_dropped_as_it_comes_and_not_when_the_list_is_complete() 
         });
         assert_eq!(lists.recv_timeout(Duration::from_secs(20)), Ok(1), "streams: {streams}");
     }
+}
+
+/// A refusal as flow control gives it: in plain text, with the wait in a field.
+fn busy(status: u16) -> Answer {
+    Answer::Whole(status, "Retry-After: 2\r\n", "Too many requests, try later.".to_owned())
+}
+
+#[test]
+fn a_server_that_is_busy_at_first_is_left_alone_as_it_asks_and_streams_its_list_then() {
+    for status in [429, 503] {
+        let (asked, (times, seen)) = (AtomicUsize::new(0), std::sync::mpsc::channel());
+        let address = server(move |target| {
+            let lists = target.contains("sendInitialEvents=true");
+            // Nobody looks at what comes after the end.
+            let _ = times.send((Instant::now(), lists));
+            match asked.fetch_add(1, Ordering::Relaxed) {
+                0 => Some(busy(status)),
+                _ if lists => Some(Answer::Begins(event("ADDED", "web") + &list_ends())),
+                _ => None,
+            }
+        });
+        follow::<Service>(&address, None, Wanted::All, are(&["web"]));
+        let (first, _) = seen.recv().unwrap();
+        let (second, lists) = seen.recv().unwrap();
+        assert!(second - first >= Duration::from_secs(2), "asked before its time");
+        assert!(lists, "no pages");
+    }
+}
+
+#[test]
+fn a_watch_that_is_too_much_for_a_busy_server_goes_on_where_it_stood() {
+    let (watched, (lists, listed)) = (AtomicUsize::new(0), std::sync::mpsc::channel());
+    let address = server(move |target| {
+        if target.contains("sendInitialEvents=true") {
+            let _ = lists.send(());
+            return Some(Answer::from((200, event("ADDED", "web") + &list_ends())));
+        }
+        assert!(target.contains("resourceVersion=6"), "{target}");
+        match watched.fetch_add(1, Ordering::Relaxed) {
+            0..4 => Some(Answer::from(refusal(429))),
+            _ => Some(Answer::Begins(event("ADDED", "new"))),
+        }
+    });
+    follow::<Service>(&address, None, Wanted::All, are(&["web", "new"]));
+    assert_eq!(listed.try_iter().count(), 1);
+}
+
+/// Lists `old`, watches to no end, and lists or tells `new` to who comes again.
+fn falls_silent(first: fn(String) -> Answer) -> String {
+    let asked = AtomicUsize::new(0);
+    server(move |target| match asked.fetch_add(1, Ordering::Relaxed) {
+        0 => Some(first(event("ADDED", "old") + &list_ends())),
+        _ if target.contains("resourceVersion=6") => Some(Answer::Begins(event("ADDED", "new"))),
+        _ => None,
+    })
+}
+
+#[test]
+fn a_watch_whose_peer_is_gone_without_a_word_begins_again_long_before_its_end() {
+    let second = Duration::from_secs(1);
+    let liveness = Liveness { idle: second, interval: second, questions: 2 };
+    let address = falls_silent(Answer::Vanishes);
+    let is_reached = are(&["old", "new"]);
+    let wanted = Wanted::All;
+    follow_within::<Service>(Limits::default(), liveness, &address, None, wanted, is_reached);
+}
+
+#[test]
+fn a_watch_that_says_nothing_beyond_its_end_begins_again() {
+    let limits = Limits { watch_s: 1, spread_s: 0, late: Duration::from_millis(500) };
+    let address = falls_silent(Answer::Begins);
+    let is_reached = are(&["old", "new"]);
+    let wanted = Wanted::All;
+    follow_within::<Service>(limits, Liveness::default(), &address, None, wanted, is_reached);
 }
