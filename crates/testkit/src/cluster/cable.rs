@@ -8,7 +8,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{SockFilter, SockRef};
 
 /// A line from an address of its own to others, in turn; it ends when dropped.
 pub struct Cable {
@@ -66,6 +66,23 @@ impl Cable {
             for end in [client, server] {
                 let _ = SockRef::from(&end).set_linger(Some(Duration::ZERO));
                 let _ = end.shutdown(Shutdown::Both);
+            }
+        }
+    }
+
+    /// Lets what is open lead nowhere: nothing that either side sends is even acknowledged, as when
+    /// a machine or a route is gone. New connections can be made.
+    ///
+    /// # Panics
+    /// When the system does not allow that.
+    pub fn vanish(&self) {
+        // Of every packet nothing: dropped before the kernel looks at it.
+        let nothing = [SockFilter::new(6, 0, 0, 0)];
+        for (client, server) in lock(&self.shared.open).drain(..) {
+            for end in [client, server] {
+                SockRef::from(&end).attach_filter(&nothing).expect("a filter of one's own socket");
+                // It must not end, which would be a word.
+                std::mem::forget(end);
             }
         }
     }

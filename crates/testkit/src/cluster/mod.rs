@@ -20,10 +20,12 @@ mod kubectl;
 pub mod network;
 mod program;
 pub mod render;
+mod turnstile;
 
 pub use api::{Answer, path_of};
 pub use cable::Cable;
 pub use credentials::{Credentials, base64};
+pub use turnstile::{Passing, Rule, Turnstile};
 
 use std::fs;
 use std::net::SocketAddr;

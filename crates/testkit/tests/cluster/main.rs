@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test ends where it fails, helpers included")]
 
+mod busy;
 mod cert_manager;
 mod check;
 mod conformance;
