@@ -176,15 +176,15 @@ impl Pair {
             id: id.clone(),
             chain: pair.chain.iter().cloned().map(ByteString).collect(),
             form,
-            key: ByteString(key.clone()),
+            key: ByteString(key.to_vec()),
         }
     }
 
     fn pair(self) -> (CertificateId, Arc<KeyPair>) {
         let key = match self.form {
-            Form::Pkcs8 => PrivateKey::Pkcs8(self.key.0),
-            Form::Pkcs1 => PrivateKey::Pkcs1(self.key.0),
-            Form::Sec1 => PrivateKey::Sec1(self.key.0),
+            Form::Pkcs8 => PrivateKey::Pkcs8(self.key.0.into()),
+            Form::Pkcs1 => PrivateKey::Pkcs1(self.key.0.into()),
+            Form::Sec1 => PrivateKey::Sec1(self.key.0.into()),
         };
         let chain = self.chain.into_iter().map(|one| one.0).collect();
         (self.id, Arc::new(KeyPair { chain, key }))
@@ -258,7 +258,7 @@ mod tests {
             terminating: false,
             zone: None,
         };
-        let key = KeyPair { chain: vec![vec![1, 2]], key: PrivateKey::Sec1(vec![3, 4]) };
+        let key = KeyPair { chain: vec![vec![1, 2]], key: PrivateKey::Sec1(vec![3, 4].into()) };
         Translation::of(
             Model::default(),
             [(UpstreamId("shop/web:80".into()), vec![endpoint].into())].into(),

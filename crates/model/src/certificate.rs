@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
 
 use crate::{Provenance, SharedMap};
 
@@ -40,15 +41,15 @@ pub struct KeyPair {
     pub key: PrivateKey,
 }
 
-/// A private key and its encoding.
+/// A private key and its encoding. It is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub enum PrivateKey {
     /// PKCS#8.
-    Pkcs8(Vec<u8>),
+    Pkcs8(Zeroizing<Vec<u8>>),
     /// PKCS#1 (RSA).
-    Pkcs1(Vec<u8>),
+    Pkcs1(Zeroizing<Vec<u8>>),
     /// SEC1 (EC).
-    Sec1(Vec<u8>),
+    Sec1(Zeroizing<Vec<u8>>),
 }
 
 impl fmt::Debug for PrivateKey {

@@ -46,8 +46,8 @@ impl<T> AsRead<T> {
 
     /// The same, with another object.
     #[must_use]
-    pub fn map(self, change: impl FnOnce(T) -> T) -> Self {
-        Self { object: change(self.object), ..self }
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> AsRead<U> {
+        AsRead { object: change(self.object), unreadable: self.unreadable }
     }
 
     /// What was taken out.

@@ -35,6 +35,7 @@ mod secret;
 mod service;
 mod settings;
 mod tls;
+mod wiped;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -60,6 +61,7 @@ pub use settings::{
     DEFAULT_CONTROLLER_NAME, Dialect, EndpointAddresses, EndpointOverride, ExternalNamePolicy,
     HostOwner, HostOwnership, HostPattern, NGINX_CONTROLLER_NAME, NamedService, Settings,
 };
+pub use wiped::{Wiped, wipe_secret};
 
 use endpoints::{Endpoints, Finding};
 use link::Linked;

@@ -7,7 +7,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use foldhash::fast::RandomState;
 use k8s_openapi::api::core::v1::Secret;
@@ -304,9 +304,20 @@ fn contents<'c>(
 /// Leaves by content.
 #[derive(Debug, Default)]
 pub(crate) struct Leaves {
-    certificates: RefCell<HashMap<ContentHash, Result<Arc<ReadCertificate>, String>>>,
+    /// Held by who uses them: a private key goes with the last of these.
+    certificates: RefCell<HashMap<ContentHash, Result<Weak<ReadCertificate>, String>>>,
+    /// Those that were asked for since the end of the translation before the last; for those that
+    /// ask every time and keep nothing.
+    asked: RefCell<Vec<Arc<ReadCertificate>>>,
+    /// How many of `asked` the last translation left.
+    asked_before: usize,
+    /// From how many certificates on those that nobody holds are looked for.
+    swept: usize,
     patterns: RefCell<HashMap<Box<str>, Pattern>>,
 }
+
+/// Fewer certificates than this are not looked through for those that nobody holds.
+const SWEEP_MIN: usize = 64;
 
 /// More leaves than this are dropped all at once; those still in use are read again.
 const LEAVES_MAX: usize = 200_000;
@@ -317,8 +328,23 @@ impl Leaves {
         secret: &Secret,
         content: ContentHash,
     ) -> Result<Arc<ReadCertificate>, String> {
-        let mut known = self.certificates.borrow_mut();
-        known.entry(content).or_insert_with(|| secret::read(secret).map(Arc::new)).clone()
+        let mut certificates = self.certificates.borrow_mut();
+        let known = match certificates.get(&content) {
+            Some(Ok(known)) => known.upgrade().map(Ok),
+            Some(Err(problem)) => return Err(problem.clone()),
+            None => None,
+        };
+        let read = known.unwrap_or_else(|| {
+            let read = secret::read(secret).map(Arc::new);
+            let kept = read.as_ref().map(Arc::downgrade).map_err(Clone::clone);
+            certificates.insert(content, kept);
+            read
+        });
+        let mut asked = self.asked.borrow_mut();
+        if asked.len() < LEAVES_MAX {
+            asked.extend(read.iter().cloned());
+        }
+        read
     }
 
     pub(crate) fn pattern(&self, text: &str) -> Pattern {
@@ -331,8 +357,19 @@ impl Leaves {
     }
 
     fn forget_unused(&mut self) {
-        if self.certificates.get_mut().len() > LEAVES_MAX {
-            self.certificates.get_mut().clear();
+        let asked = self.asked.get_mut();
+        asked.drain(..self.asked_before);
+        self.asked_before = asked.len();
+        let certificates = self.certificates.get_mut();
+        if certificates.len() > LEAVES_MAX {
+            certificates.clear();
+        }
+        if certificates.len() > 2 * self.swept + SWEEP_MIN {
+            certificates.retain(|_, known| match known {
+                Ok(known) => known.strong_count() > 0,
+                Err(_) => true,
+            });
+            self.swept = certificates.len();
         }
         if self.patterns.get_mut().len() > LEAVES_MAX {
             self.patterns.get_mut().clear();

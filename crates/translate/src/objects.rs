@@ -11,7 +11,7 @@ use std::io;
 use std::sync::Arc;
 
 use foldhash::fast::RandomState;
-use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -23,6 +23,7 @@ use crate::as_read::AsRead;
 use crate::class::ClusterIngressParameters;
 use crate::ownership::ALLOWED_HOSTS_ANNOTATION;
 use crate::secret;
+use crate::wiped::Wiped;
 
 /// The label by which a slice names its Service.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -115,7 +116,7 @@ pub enum Object {
     Service(Arc<AsRead<Service>>),
     EndpointSlice(Arc<AsRead<EndpointSlice>>),
     Endpoints(Arc<AsRead<Endpoints>>),
-    Secret(Arc<AsRead<Secret>>),
+    Secret(Arc<AsRead<Wiped>>),
     ConfigMap(Arc<AsRead<ConfigMap>>),
     Namespace(Arc<AsRead<Namespace>>),
     ClusterIngressParameters(Arc<AsRead<ClusterIngressParameters>>),
@@ -185,7 +186,7 @@ impl Object {
                 &o.subsets,
                 o.unreadable(),
             )),
-            Self::Secret(o) => hash(&(&o.type_, &o.data)),
+            Self::Secret(o) => secret::content(o),
             Self::ConfigMap(o) => hash(&(&o.data, &o.binary_data)),
             Self::ClusterIngressParameters(o) => hash(&(&o.spec, o.unreadable())),
             Self::Namespace(_) => {
@@ -218,9 +219,15 @@ fn hash(content: &impl Serialize) -> ContentHash {
     serde_json::to_writer(&mut sink, content)
         .expect("Kubernetes types have a JSON form, and a hash takes every byte");
     let sink = sink.into_inner().unwrap_or_else(|_| unreachable!("a hash takes every byte"));
-    let mut half = [0; 16];
-    half.copy_from_slice(&sink.0.finalize()[..16]);
-    ContentHash(half)
+    ContentHash::of(sink.0)
+}
+
+impl ContentHash {
+    pub(crate) fn of(digest: Sha256) -> Self {
+        let mut half = [0; 16];
+        half.copy_from_slice(&digest.finalize()[..16]);
+        Self(half)
+    }
 }
 
 /// What a source tells.
@@ -262,9 +269,9 @@ pub(crate) struct Stored<T> {
 /// A Secret, and its former version where that is the last with a usable certificate.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredSecret {
-    pub(crate) object: Arc<AsRead<Secret>>,
+    pub(crate) object: Arc<AsRead<Wiped>>,
     pub(crate) content: ContentHash,
-    pub(crate) last_good: Option<(Arc<AsRead<Secret>>, ContentHash)>,
+    pub(crate) last_good: Option<(Arc<AsRead<Wiped>>, ContentHash)>,
 }
 
 impl StoredSecret {
@@ -396,7 +403,7 @@ impl ObjectStore {
     }
 
     /// Only a change of a Secret is looked into: at the start there is nothing to keep.
-    fn insert_secret(&mut self, name: Name, object: Arc<AsRead<Secret>>, content: ContentHash) {
+    fn insert_secret(&mut self, name: Name, object: Arc<AsRead<Wiped>>, content: ContentHash) {
         let last_good = self.secrets.remove(&name).and_then(|before| {
             if secret::read(&object).is_ok() {
                 None

@@ -3,18 +3,23 @@
 //! Any type of Secret will do that has both keys (Kubernetes documentation, TLS secrets). Expiry is
 //! no reason to refuse: clients decide. Pure, and dear enough to be remembered by content.
 
+mod private_key;
+
 use std::fmt::Write;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use model::{CertificateId, KeyPair, PrivateKey};
-use rustls::crypto::aws_lc_rs;
+use model::{CertificateId, KeyPair};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
+use rustls::{Error, InconsistentKeys};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::objects::ContentHash;
 
 /// Chains longer than this are refused: no client follows them.
 const CHAIN_LENGTH_MAX: usize = 16;
@@ -52,29 +57,28 @@ impl ReadCertificate {
 /// The certificate in a Secret, or what is wrong with it in a sentence.
 pub(crate) fn read(secret: &Secret) -> Result<ReadCertificate, String> {
     let chain = chain(entry(secret, "tls.crt")?)?;
-    let key = PrivateKeyDer::from_pem_slice(entry(secret, "tls.key")?)
-        .map_err(|_| "`tls.key` holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")?;
+    let key = private_key::read(entry(secret, "tls.key")?)
+        .ok_or("`tls.key` holds no private key in PEM (PKCS#8, PKCS#1 or SEC1)")?;
     let leaf = chain.first().ok_or("`tls.crt` holds no certificate in PEM")?;
     let (_, leaf) = X509Certificate::from_der(leaf)
         .map_err(|error| format!("the first certificate of `tls.crt` cannot be read: {error}"))?;
     let names = names(&leaf);
     let validity = leaf.validity();
     let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    CertifiedKey::from_der(chain.clone(), key.clone_key(), &aws_lc_rs::default_provider())
-        .map_err(|error| match error {
-            rustls::Error::InconsistentKeys(_) => {
-                "`tls.key` is not the key of the first certificate in `tls.crt`".to_owned()
-            }
-            error => format!("the key pair cannot be used: {error}"),
-        })?;
+    usable(chain.clone(), &private_key::der(&key)).map_err(|error| match error {
+        Error::InconsistentKeys(_) => {
+            "`tls.key` is not the key of the first certificate in `tls.crt`".to_owned()
+        }
+        error => format!("the key pair cannot be used: {error}"),
+    })?;
     Ok(ReadCertificate {
-        id: id(&chain, &key),
+        id: id(&chain, &private_key::der(&key)),
         names,
         not_before,
         not_after,
         key_pair: Arc::new(KeyPair {
             chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
-            key: private_key(&key)?,
+            key,
         }),
     })
 }
@@ -115,13 +119,28 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<Box<str>> {
     names
 }
 
-fn private_key(key: &PrivateKeyDer<'_>) -> Result<PrivateKey, String> {
-    match key {
-        PrivateKeyDer::Pkcs8(key) => Ok(PrivateKey::Pkcs8(key.secret_pkcs8_der().to_vec())),
-        PrivateKeyDer::Pkcs1(key) => Ok(PrivateKey::Pkcs1(key.secret_pkcs1_der().to_vec())),
-        PrivateKeyDer::Sec1(key) => Ok(PrivateKey::Sec1(key.secret_sec1_der().to_vec())),
-        _ => Err("`tls.key` is in no known form".to_owned()),
+/// As `CertifiedKey::from_der` does, but that the key stays ours, which rustls would not overwrite.
+fn usable(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), Error> {
+    let key = any_supported_type(key)?;
+    match CertifiedKey::new(chain, key).keys_match() {
+        Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),
+        Err(error) => Err(error),
     }
+}
+
+/// The hash of what is read of a Secret; by no way that makes copies of it.
+pub(crate) fn content(secret: &Secret) -> ContentHash {
+    let mut digest = Sha256::new();
+    let mut add = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_be_bytes());
+        digest.update(bytes);
+    };
+    add(secret.type_.as_deref().unwrap_or_default().as_bytes());
+    for (key, value) in secret.data.iter().flatten() {
+        add(key.as_bytes());
+        add(&value.0);
+    }
+    ContentHash::of(digest)
 }
 
 fn id(chain: &[CertificateDer<'_>], key: &PrivateKeyDer<'_>) -> CertificateId {

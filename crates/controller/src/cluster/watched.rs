@@ -12,7 +12,7 @@ use kube::Resource;
 use kube::core::{DynamicObject, TypeMeta};
 use serde::de::DeserializeOwned;
 use translate::manifests::{self, FileDiagnostic};
-use translate::{AsRead, ClusterIngressParameters, Object, ObjectKey, ObjectKind};
+use translate::{ClusterIngressParameters, Object, ObjectKey, ObjectKind};
 
 use crate::report::Observed;
 
@@ -59,7 +59,7 @@ macro_rules! watched {
             fn take(mut self) -> Taken {
                 prune(&mut self.metadata);
                 $(self.$status = None;)?
-                let object = Object::$kind(Arc::new(AsRead::from(self)));
+                let object = Object::$kind(Arc::new(self.into()));
                 Taken { object: Some(object), diagnostics: Vec::new() }
             }
 

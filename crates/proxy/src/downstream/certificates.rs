@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use model::{CertificateId, Hostname, KeyMaterial, KeyPair, Model, PrivateKey};
 use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls_pki_types::{
@@ -65,12 +66,14 @@ impl CertificateTable {
 /// A key pair that translate found to match, made ready to sign.
 fn certified(pair: &KeyPair) -> Option<Arc<CertifiedKey>> {
     let chain = pair.chain.iter().map(|der| CertificateDer::from(der.clone())).collect();
-    let key: PrivateKeyDer<'static> = match &pair.key {
-        PrivateKey::Pkcs8(der) => PrivatePkcs8KeyDer::from(der.clone()).into(),
-        PrivateKey::Pkcs1(der) => PrivatePkcs1KeyDer::from(der.clone()).into(),
-        PrivateKey::Sec1(der) => PrivateSec1KeyDer::from(der.clone()).into(),
+    // Borrowed: what rustls is given for good, it does not overwrite.
+    let key: PrivateKeyDer<'_> = match &pair.key {
+        PrivateKey::Pkcs8(der) => PrivatePkcs8KeyDer::from(&***der).into(),
+        PrivateKey::Pkcs1(der) => PrivatePkcs1KeyDer::from(&***der).into(),
+        PrivateKey::Sec1(der) => PrivateSec1KeyDer::from(&***der).into(),
     };
-    CertifiedKey::from_der(chain, key, &provider()).ok().map(Arc::new)
+    let key = any_supported_type(&key).ok()?;
+    Some(Arc::new(CertifiedKey::new(chain, key)))
 }
 
 /// The one cryptography provider of the process.

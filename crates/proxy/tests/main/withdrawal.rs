@@ -291,7 +291,7 @@ fn certificate(model: &mut Model, material: &mut KeyMaterial, name: &str) {
     model.sni.insert(Hostname::Exact(name.into()), id.clone());
     let pair = KeyPair {
         chain: vec![certificate.der().to_vec()],
-        key: PrivateKey::Pkcs8(key.serialize_der()),
+        key: PrivateKey::Pkcs8(key.serialize_der().into()),
     };
     material.insert(id, Arc::new(pair));
 }

@@ -102,7 +102,8 @@ fn watches_that_are_too_much_for_the_server_come_back_later_and_have_missed_noth
     wait_for(&gateway, "deleted.test", "404");
     wait_for(&gateway, "made.test", "two");
     is_left_alone(&turnstile.seen(), |passing| path(passing).ends_with("/ingresses"));
-    assert_eq!(lists(), before.1, "a server that is busy is not asked for a whole list instead");
+    let more = lists() - before.1;
+    assert!(more.abs() < 0.5, "a server that is busy is not asked for {more} whole lists instead");
     load.end();
 }
 

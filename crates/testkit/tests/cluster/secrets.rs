@@ -1,5 +1,10 @@
 //! Certificates are read from the Secrets that Ingresses name, and from no others.
 
+use std::fs::{self, File};
+use std::io::BufRead as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
+
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use testkit::certs::Leaf;
@@ -172,4 +177,80 @@ fn a_session_of_one_replica_is_resumed_by_another_before_and_after_the_keys_are_
     });
     wait_until("replicas have the same keys again", shared);
     assert!(is_resumed(&replicas[1], &kept), "a ticket from before the rotation");
+}
+
+/// The memory of a process that it can write to and has touched.
+fn memory(gateway: &Gateway) -> Vec<Vec<u8>> {
+    const PAGE: u64 = 4096;
+    let process = PathBuf::from(format!("/proc/{}", gateway.id()));
+    let maps = fs::read_to_string(process.join("maps")).unwrap();
+    let [memory, pages] = ["mem", "pagemap"].map(|file| File::open(process.join(file)).unwrap());
+    let is_touched = |entry: &[u8]| entry[7] & 0x80 != 0;
+    let mut all = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw")) {
+        let (from, to) = line.split(' ').next().unwrap().split_once('-').unwrap();
+        let [from, to] = [from, to].map(|text| u64::from_str_radix(text, 16).unwrap() / PAGE);
+        let mut entries = vec![0; usize::try_from((to - from) * 8).unwrap()];
+        let read = pages.read_at(&mut entries, from * 8).unwrap_or(0);
+        let mut page = from;
+        let touched: Vec<bool> = entries[..read].chunks_exact(8).map(is_touched).collect();
+        for run in touched.chunk_by(|one, next| one == next) {
+            if run[0] {
+                let mut held = vec![0; run.len() * usize::try_from(PAGE).unwrap()];
+                // What was given back in between is none of it.
+                if memory.read_exact_at(&mut held, page * PAGE).is_ok() {
+                    all.push(held);
+                }
+            }
+            page += u64::try_from(run.len()).unwrap();
+        }
+    }
+    all
+}
+
+/// How often some bytes are there.
+fn count(memory: &[Vec<u8>], bytes: &[u8]) -> usize {
+    let mut count = 0;
+    for mut rest in memory.iter().map(Vec::as_slice) {
+        // The search for one byte is the standard library's, which is quick in a debug build, too.
+        while rest.skip_until(bytes[0]).unwrap() > 0 {
+            count += usize::from(rest.starts_with(&bytes[1..]));
+        }
+    }
+    count
+}
+
+#[test]
+fn the_key_of_a_deleted_secret_is_wiped_from_the_memory_of_the_process() {
+    let world = World::new("wiped");
+    let _echo = world.backend("web");
+    let leaf = Authority::new().leaf(&["web.test"]);
+    world.secret("web-tls", &leaf);
+    let tls = json!([{ "hosts": ["web.test"], "secretName": "web-tls" }]);
+    let rules = json!([rule("web.test", &[("Prefix", "/", "web")])]);
+    let spec = json!({ "ingressClassName": "portcullis", "rules": rules, "tls": tls });
+    world.put_ingress("web", &spec);
+    let gateway = world.gateway();
+    wait_until("it is served", || shown(&gateway, "web.test") == leaf.chain()[0]);
+    // What only who has the key knows: the number in its DER form, and a piece of its PEM.
+    let der = leaf.private_key();
+    let number = &der.secret_der()[36..68];
+    let text = leaf.key.lines().nth(1).unwrap().as_bytes();
+    let left = || {
+        let memory = memory(&gateway);
+        [number, text].map(|bytes| count(&memory, bytes))
+    };
+    let served = left();
+    assert!(served.iter().all(|&count| count > 0), "what is served is in memory: {served:?}");
+    world.remove("Secret", "web-tls");
+    wait_until("it is not served", || shown(&gateway, "web.test") != leaf.chain()[0]);
+    let started = std::time::Instant::now();
+    while left() != [0, 0] {
+        assert!(started.elapsed() < crate::world::PATIENCE, "in DER and in PEM: {:?}", left());
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    // What the client of the API server and its parser leave behind, as it was on the wire.
+    let wire = testkit::cluster::base64(leaf.key.as_bytes());
+    let wire = count(&memory(&gateway), &wire.as_bytes()[64..128]);
+    eprintln!("in DER and in PEM: {served:?} before, 0 after; as it was on the wire: {wire}");
 }

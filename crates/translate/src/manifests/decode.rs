@@ -4,7 +4,6 @@
 //! `default`, `stringData` goes into `data`. What it would have refused is `invalid-object`, and
 //! the object is read as far as it goes.
 
-use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use model::{Code, Effect, FieldPath, ObjectRef};
 use serde::Serialize;
@@ -18,6 +17,7 @@ use super::{legacy, salvage};
 use crate::annotation::holds_annotations;
 use crate::as_read::{AsRead, Unreadable};
 use crate::objects::{Object, ObjectKind};
+use crate::wiped::Wiped;
 
 /// Something about a field of the object at hand.
 pub(super) struct Note {
@@ -90,7 +90,7 @@ pub(super) fn decode(api_version: &str, kind: &str, mut value: Map<String, Value
         ObjectKind::Endpoints => reading.typed(value).map(Arc::new).map(Object::Endpoints),
         ObjectKind::Secret => reading
             .typed::<Secret>(value)
-            .map(|secret| Object::Secret(Arc::new(secret.map(with_string_data)))),
+            .map(|secret| Object::Secret(Arc::new(secret.map(Wiped::from)))),
         ObjectKind::ConfigMap => reading.typed(value).map(Arc::new).map(Object::ConfigMap),
         ObjectKind::ClusterIngressParameters => {
             reading.typed(value).map(Arc::new).map(Object::ClusterIngressParameters)
@@ -428,13 +428,4 @@ pub(super) fn push_key(path: &mut String, key: &str) {
     } else {
         write!(path, "[{key:?}]").expect("a String takes every write");
     }
-}
-
-/// The API server writes `stringData` over `data`.
-fn with_string_data(mut secret: Secret) -> Secret {
-    if let Some(texts) = secret.string_data.take() {
-        let data = secret.data.get_or_insert_default();
-        data.extend(texts.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))));
-    }
-    secret
 }
