@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Written beside its place and moved there, by a thread of its own, at most every [`PAUSE`]; read
-//! once at start. Its mode lets nobody but its owner read it.
+//! once at start. Its mode lets nobody but its owner read it, and what somebody else could have
+//! written is not read. What has keys is overwritten in memory.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -23,9 +24,11 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use k8s_openapi::ByteString;
 use model::{CertificateId, EndpointTable, KeyMaterial, KeyPair, Model, PrivateKey};
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use translate::Translation;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::latest::Latest;
 
@@ -49,12 +52,14 @@ pub struct LastGood {
 
 /// What stands beside the Model.
 #[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Rest {
     endpoints: EndpointTable,
     keys: Vec<Pair>,
 }
 
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Pair {
     id: CertificateId,
     chain: Vec<ByteString>,
@@ -74,23 +79,45 @@ impl LastGood {
     /// Reads what was served last.
     ///
     /// # Errors
-    /// When there is no file, it is no such file, is damaged, or is of another version.
+    /// When there is no file, it is no such file, is damaged, is of another version, or another
+    /// user could have written it.
     pub(crate) fn read(&self) -> io::Result<Translation> {
-        let file = File::open(&self.path)?;
+        if fs::symlink_metadata(&self.path)?.is_symlink() {
+            return Err(invalid("it is a link, which may lead anywhere"));
+        }
+        // And none that it becomes now; nor a pipe that nobody writes to.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(&self.path)?;
         let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(invalid("it is no file"));
+        }
         if metadata.len() > BYTES_MAX {
             return Err(invalid("it is too large"));
         }
-        if metadata.mode() & 0o022 != 0 {
-            return Err(invalid("others than its owner may write it"));
-        }
-        if self.keeps_keys && metadata.mode() & 0o077 != 0 {
-            return Err(invalid("others than its owner may read it, and it has keys"));
-        }
+        let us = rustix::process::geteuid().as_raw();
+        self.trust(metadata.uid(), metadata.mode(), us).map_err(invalid)?;
         // Of the file that was looked at, whatever has that name by now.
-        let mut bytes = Vec::new();
+        let length = usize::try_from(metadata.len()).unwrap_or_default();
+        // One byte more, so that the end is found without growing.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length + 1));
         file.take(BYTES_MAX).read_to_end(&mut bytes)?;
         decode(&bytes)
+    }
+
+    /// Whether nobody but us and root can have written it, and nobody else can read keys.
+    fn trust(&self, owner: u32, mode: u32, us: u32) -> Result<(), &'static str> {
+        const ROOT: u32 = 0;
+        if owner != us && owner != ROOT {
+            return Err("it belongs to another user");
+        }
+        if mode & 0o022 != 0 {
+            return Err("others than its owner may write it");
+        }
+        if self.keeps_keys && mode & 0o077 != 0 {
+            return Err("others than its owner may read it, and it has keys");
+        }
+        Ok(())
     }
 
     fn write(&self, served: &Translation) -> io::Result<()> {
@@ -118,18 +145,20 @@ fn invalid(why: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, why)
 }
 
-fn encode(served: &Translation, keeps_keys: bool) -> Vec<u8> {
+fn encode(served: &Translation, keeps_keys: bool) -> Zeroizing<Vec<u8>> {
     let model = served.model.encode();
     let mut rest = Rest { endpoints: served.endpoints.clone(), keys: Vec::new() };
     if keeps_keys {
         rest.keys.extend(served.material.iter().map(|(id, pair)| Pair::of(id, pair)));
     }
-    let rest = serde_json::to_vec(&rest).unwrap_or_default();
-    let mut body = format!("{} {}\n", model.len(), rest.len()).into_bytes();
-    body.extend_from_slice(&model);
-    body.extend_from_slice(&rest);
-    let mut out = format!("{HEADER}\n{}\n", digest(&body)).into_bytes();
-    out.extend_from_slice(&body);
+    let rest = rest.encode();
+    let lengths = format!("{} {}\n", model.len(), rest.len());
+    let digest = digest(&[lengths.as_bytes(), &model, &rest]);
+    let head = format!("{HEADER}\n{digest}\n{lengths}");
+    let mut out = Zeroizing::new(Vec::with_capacity(head.len() + model.len() + rest.len()));
+    for part in [head.as_bytes(), &model, &rest] {
+        out.extend_from_slice(part);
+    }
     out
 }
 
@@ -143,7 +172,7 @@ fn decode(bytes: &[u8]) -> io::Result<Translation> {
     let bytes = &bytes[end + 1..];
     let end = line(bytes)?;
     let (told, body) = (&bytes[..end], &bytes[end + 1..]);
-    if told != digest(body).as_bytes() {
+    if told != digest(&[body]).as_bytes() {
         return Err(damaged());
     }
     let end = line(body)?;
@@ -152,17 +181,54 @@ fn decode(bytes: &[u8]) -> io::Result<Translation> {
     let length: usize = length.parse().map_err(|_| damaged())?;
     let (model, rest) = body[end + 1..].split_at_checked(length).ok_or_else(damaged)?;
     let model = Model::decode(model).map_err(|why| invalid(&why))?;
+    let encoded = rest;
     let rest: Rest = serde_json::from_slice(rest).map_err(|error| invalid(&error.to_string()))?;
+    if *rest.encode() != *encoded {
+        return Err(invalid("it has more than this version of the program knows"));
+    }
     let material: KeyMaterial = rest.keys.into_iter().map(Pair::pair).collect();
     Ok(Translation::of(model, rest.endpoints, material))
 }
 
-fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().fold(String::new(), |mut text, byte| {
+fn digest(parts: &[&[u8]]) -> String {
+    let digest = parts.iter().fold(Sha256::new(), Sha256::chain_update);
+    digest.finalize().iter().fold(String::new(), |mut text, byte| {
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+impl Rest {
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        // Counted first: what grows leaves copies behind.
+        let mut counted = Count(0);
+        let length = serde_json::to_writer(&mut counted, self).map_or(0, |()| counted.0);
+        let mut bytes = Zeroizing::new(Vec::with_capacity(length));
+        // Plain data has a JSON form, and a `Vec` takes every byte.
+        let _ = serde_json::to_writer(&mut *bytes, self);
+        bytes
+    }
+}
+
+/// Counts what is written.
+struct Count(usize);
+
+impl io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        self.key.0.zeroize();
+    }
 }
 
 impl Pair {
@@ -180,14 +246,15 @@ impl Pair {
         }
     }
 
-    fn pair(self) -> (CertificateId, Arc<KeyPair>) {
+    fn pair(mut self) -> (CertificateId, Arc<KeyPair>) {
+        let key = std::mem::take(&mut self.key.0).into();
         let key = match self.form {
-            Form::Pkcs8 => PrivateKey::Pkcs8(self.key.0.into()),
-            Form::Pkcs1 => PrivateKey::Pkcs1(self.key.0.into()),
-            Form::Sec1 => PrivateKey::Sec1(self.key.0.into()),
+            Form::Pkcs8 => PrivateKey::Pkcs8(key),
+            Form::Pkcs1 => PrivateKey::Pkcs1(key),
+            Form::Sec1 => PrivateKey::Sec1(key),
         };
-        let chain = self.chain.into_iter().map(|one| one.0).collect();
-        (self.id, Arc::new(KeyPair { chain, key }))
+        let chain = std::mem::take(&mut self.chain).into_iter().map(|one| one.0).collect();
+        (self.id.clone(), Arc::new(KeyPair { chain, key }))
     }
 }
 
@@ -303,6 +370,69 @@ mod tests {
         assert!(without_keys.read().is_ok());
         fs::set_permissions(&last_good.path, fs::Permissions::from_mode(0o620)).unwrap();
         assert!(without_keys.read().unwrap_err().to_string().contains("others than its owner"));
+    }
+
+    #[test]
+    fn a_file_that_another_user_could_have_written_is_not_read() {
+        let (_folder, last_good) = file(true);
+        let trust = |owner, mode, us| last_good.trust(owner, mode, us).is_ok();
+        assert!(trust(7, 0o600, 7));
+        assert!(trust(0, 0o400, 7));
+        assert!(!trust(8, 0o600, 7));
+        assert!(!trust(8, 0o600, 0), "root is not who wrote it");
+        for mode in [0o620, 0o602, 0o640, 0o604] {
+            assert!(!trust(7, mode, 7), "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_file_of_its_own_is_not_read() {
+        let (folder, last_good) = file(false);
+        last_good.write(&served()).unwrap();
+        let why = |name: &str| {
+            let path = folder.path().join(name);
+            LastGood { path, keeps_keys: false }.read().unwrap_err().to_string()
+        };
+        std::os::unix::fs::symlink(&last_good.path, folder.path().join("link")).unwrap();
+        assert!(why("link").contains("link"));
+        fs::create_dir(folder.path().join("directory")).unwrap();
+        assert!(why("directory").contains("no file"));
+        let (mode, kind) = (rustix::fs::Mode::RUSR, rustix::fs::FileType::Fifo);
+        rustix::fs::mknodat(rustix::fs::CWD, folder.path().join("pipe"), kind, mode, 0).unwrap();
+        assert!(why("pipe").contains("no file"));
+        last_good.read().unwrap();
+    }
+
+    /// A whole file of these parts, as a later version might write it.
+    fn of_parts(header: &str, model: &[u8], rest: &str) -> Vec<u8> {
+        let mut body = format!("{} {}\n", model.len(), rest.len()).into_bytes();
+        body.extend_from_slice(model);
+        body.extend_from_slice(rest.as_bytes());
+        let mut file = format!("{header}\n{}\n", digest(&[&body])).into_bytes();
+        file.extend_from_slice(&body);
+        file
+    }
+
+    #[test]
+    fn a_file_of_another_version_is_refused_by_what_it_has_and_not_read_in_part() {
+        let model = Model::default().encode();
+        let rest = r#"{"endpoints":{},"keys":[]}"#;
+        let why = |file: Vec<u8>| decode(&file).unwrap_err().to_string();
+        assert!(decode(&of_parts(HEADER, &model, rest)).is_ok());
+        let later = of_parts("portcullis-last-good/2", &model, rest);
+        assert!(why(later).contains("not written by this version"));
+        let text = String::from_utf8(model.clone()).unwrap();
+        let (version, body) = text.split_once('\n').unwrap();
+        let later = format!("{version}0\n{body}");
+        assert!(why(of_parts(HEADER, later.as_bytes(), rest)).contains("encoding version"));
+        // Something that restricts access, say, and that this version would not enforce.
+        let more = format!("{version}\n{}", body.replacen('{', r#"{"mutual_tls":{},"#, 1));
+        assert!(why(of_parts(HEADER, more.as_bytes(), rest)).contains("more than this version"));
+        let more = rest.replacen('{', r#"{"quotas":{},"#, 1);
+        assert!(why(of_parts(HEADER, &model, &more)).contains("quotas"));
+        let more = r#"{"endpoints":{"shop/web:80":[{"address":"10.0.0.1:80","weight":1,
+            "terminating":false,"zone":null,"quota":1}]},"keys":[]}"#;
+        assert!(why(of_parts(HEADER, &model, more)).contains("more than this version"));
     }
 
     #[test]

@@ -96,7 +96,13 @@ impl Model {
         let body = bytes
             .strip_prefix(header.as_bytes())
             .ok_or_else(|| format!("not a Model of encoding version {ENCODING_VERSION}"))?;
-        serde_json::from_slice(body).map_err(|error| error.to_string())
+        let model: Self = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        // An encoding is canonical. What is not encoded again was passed over, and might be what
+        // restricts access.
+        if model.encode() != bytes {
+            return Err("it has more than this version of the program knows".to_owned());
+        }
+        Ok(model)
     }
 
     /// The hash over the encodings of all parts: equal in every replica and after a restart.

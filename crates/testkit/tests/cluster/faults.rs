@@ -208,6 +208,34 @@ fn what_was_served_last_is_served_at_once_by_a_start_without_an_api_server() {
 }
 
 #[test]
+fn a_file_of_another_version_is_refused_in_so_many_words_and_the_start_does_without() {
+    let plane = ControlPlane::shared();
+    let world = World::new("newer-file");
+    let _echo = world.backend("web");
+    world.ingress("web", "web.test", "web");
+    let file = plane.directory().join("last-good-of-tomorrow");
+    let flags = format!("--last-good {}", file.display());
+    let gateway = world.options().flags(&flags).start();
+    wait_until("it is written", || file.is_file());
+    gateway.terminate();
+    gateway.wait();
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replacen("last-good/1", "last-good/2", 1)).unwrap();
+    let gateway = world.options().flags(&flags).start();
+    gateway.wait_for_log("not written by this version of the program");
+    assert_eq!(gateway.metric("portcullis_config_serves_last_good", &[]).to_string(), "0");
+    assert_eq!(who(&gateway, "web.test"), "web");
+    gateway.terminate();
+    gateway.wait();
+    // Root of a user namespace of its own cannot give a file away.
+    if std::os::unix::fs::chown(&file, Some(65_534), None).is_ok() {
+        let gateway = world.options().flags(&flags).start();
+        gateway.wait_for_log("it belongs to another user");
+        assert_eq!(who(&gateway, "web.test"), "web");
+    }
+}
+
+#[test]
 fn an_older_api_server_that_streams_no_lists_is_read_in_pages() {
     let options = ControlPlaneOptions::new().api_server("--feature-gates=WatchList=false");
     let plane = options.start();
