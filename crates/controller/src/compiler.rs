@@ -28,7 +28,7 @@ use translate::address::OwnListeners;
 use translate::{Memo, ObjectKey, ObjectStore, References, Settings, Translation};
 
 use crate::changes::{self, RouteChanges, route_count};
-use crate::cluster::Inflow;
+use crate::cluster::{self, Inflow};
 use crate::latest::Latest;
 use crate::relevance::{self, Relevance};
 use crate::resolve::{self, Known, Names, Query, Resolved, SystemLookup};
@@ -183,6 +183,7 @@ impl Compiler {
             tracing::warn!(%generation, hosts, "serving the last good configuration until objects are read");
             self.outside.telemetry.serves_last_good(true);
             self.outside.latest.replace_from_file(Arc::new(last_good));
+            self.report();
         }
     }
 
@@ -500,7 +501,8 @@ impl Compiler {
         if let Some(current) = &self.current {
             all.extend_from_slice(current.report.diagnostics());
         }
-        for more in [&self.from_source, &self.from_publish, &self.from_names] {
+        let from_source = cluster::explain(&mut all, &self.from_source);
+        for more in [&from_source, &self.from_publish, &self.from_names] {
             all.extend_from_slice(more);
         }
         Report::new(all)

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
-use model::{Code, Diagnostic, FieldPath, ObjectRef};
+use model::{Code, Diagnostic, FieldPath, ObjectRef, Report};
 use telemetry::{Telemetry, TelemetrySettings};
 use tokio::runtime::Handle;
 use translate::manifests::{FileDiagnostic, Position};
 use translate::{Memo, ObjectEvent, ObjectStore, Settings, Translation};
 
-use crate::cluster::{ClusterSettings, Inflow, Watches};
+use crate::cluster::{self, ClusterSettings, Inflow, Watches};
 use crate::compiler::Message;
 use crate::report::reason;
 use crate::source::directory::Directory;
@@ -142,8 +142,11 @@ pub fn load_cluster(
             }
             continue;
         }
-        let translation = translate::translate(&objects, settings, &mut Memo::default());
+        let mut translation = translate::translate(&objects, settings, &mut Memo::default());
         if watches.want(&translation.references).is_empty() {
+            let mut found = translation.report.diagnostics().to_vec();
+            let diagnostics = cluster::explain(&mut found, &diagnostics);
+            translation.report = Report::new(found);
             return Ok(LoadedCluster { translation, diagnostics, objects: told });
         }
     }

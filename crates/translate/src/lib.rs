@@ -49,6 +49,7 @@ pub use annotation::{
 };
 pub use as_read::{AsRead, Unreadable};
 pub use class::ClusterIngressParameters;
+pub use ingress::missing_secret;
 pub use lookup::References;
 pub use memo::Memo;
 pub use objects::{

@@ -39,7 +39,7 @@ use translate::{ClusterIngressParameters, ObjectKey, ObjectKind, References};
 
 pub(crate) use connect::chain;
 pub use connect::{ApiServer, Clients, ConnectError, is_in_pod, pod_namespace};
-pub(crate) use forbidden::resource;
+pub(crate) use forbidden::{explain, resource};
 pub(crate) use inflow::Inflow;
 
 use crate::report::{Observed, ReportSettings};

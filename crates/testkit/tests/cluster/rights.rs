@@ -100,6 +100,17 @@ fn a_secret_without_a_right_closes_nothing_but_its_own_certificate() {
     let gateway = as_reader(&world).start();
     assert_eq!(who(&gateway, "web.test"), "web");
     gateway.wait_for_log("secrets");
+    // Once, on the Ingress, with the reason and the remedy; and not that there is no such Secret.
+    let snapshot = gateway.snapshot();
+    let told = snapshot["diagnostics"].as_array().unwrap();
+    let told: Vec<&Value> = told.iter().filter(|one| one.to_string().contains("web-tls")).collect();
+    assert_eq!(told.len(), 1, "{told:#?}");
+    assert_eq!(told[0]["code"], "read-forbidden", "{told:#?}");
+    assert_eq!(told[0]["object"]["kind"], "Ingress", "{told:#?}");
+    assert_eq!(told[0]["field"], "spec.tls[0].secretName", "{told:#?}");
+    let [message, help] = ["message", "help"].map(|key| told[0][key].as_str().unwrap());
+    assert!(message.contains("may not be read"), "{told:#?}");
+    assert!(help.contains(&format!("a Role in namespace `{}`", world.namespace)), "{told:#?}");
     let mut rules = reading();
     rules.push(reading_secret("web-tls"));
     allow(&world, "reader", &json!(rules));

@@ -29,6 +29,7 @@ use crate::service::{self, UpstreamPlan, Wanted, WantedPort};
 use crate::settings::{Dialect, Settings};
 
 pub(crate) use place::canonical;
+pub use tls::missing_secret;
 pub(crate) use tls::{CertificateClaim, TlsEntry, certificate, secret_not_found};
 
 /// What one Ingress says.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::IngressTLS;
-use model::{Code, Effect, Hostname, Provenance};
+use model::{Code, Diagnostic, Effect, Hostname, Provenance};
 
 use super::{HostRules, Walk};
 use crate::class::DefaultCertificate;
@@ -188,6 +188,16 @@ impl Walk<'_> {
 /// What is said of a Secret that is not there.
 pub(crate) fn secret_not_found(namespace: &str, name: &str) -> String {
     format!("Secret {namespace}/{name} does not exist")
+}
+
+/// Namespace and name of the Secret that is not there, of a diagnostic that says so.
+#[must_use]
+pub fn missing_secret(diagnostic: &Diagnostic) -> Option<(&str, &str)> {
+    let message = &diagnostic.message;
+    let is_missing = diagnostic.code == Code::SecretNotFound;
+    let (namespace, name) = message.strip_prefix("Secret ")?.split_once('/')?;
+    let name = name.strip_suffix(" does not exist")?;
+    is_missing.then_some((namespace, name))
 }
 
 /// The certificate of a Secret: as it is, or as it last was when it could be used.
