@@ -90,6 +90,8 @@ struct Shared {
     bound: ArcSwap<Bound>,
     report: ArcSwap<Report>,
     is_published: AtomicBool,
+    /// What is to be said of what is served was, once at least.
+    is_told: AtomicBool,
     is_leaving: AtomicBool,
 }
 
@@ -150,6 +152,7 @@ impl Gateway {
             bound: ArcSwap::default(),
             report: ArcSwap::default(),
             is_published: AtomicBool::new(false),
+            is_told: AtomicBool::new(false),
             is_leaving: AtomicBool::new(false),
         });
         let admin = start_admin(&settings, &shared, &control);
@@ -335,6 +338,7 @@ impl Shared {
     fn tell(&self, report: &Report) {
         report::log_news(&self.report.load(), report);
         self.report.store(Arc::new(report.clone()));
+        self.is_told.store(self.is_published.load(Ordering::Acquire), Ordering::Release);
     }
 }
 
@@ -343,7 +347,8 @@ impl admin::Facts for Shared {
         if self.is_leaving.load(Ordering::Relaxed) || self.proxy.phase() != Phase::Serving {
             return Readiness::NotReady("the gateway is draining");
         }
-        if !self.is_published.load(Ordering::Acquire) {
+        // And what is to be said of it can be asked for.
+        if !self.is_told.load(Ordering::Acquire) {
             return Readiness::NotReady("no configuration is served yet");
         }
         if self.bound.load().listeners.is_empty() {

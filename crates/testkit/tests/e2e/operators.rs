@@ -189,3 +189,18 @@ fn explain_expects_and_its_exit_says_whether_it_was_so() {
     let (code, said) = explain("404", "http://app.test/");
     assert_eq!(code, Some(1), "{said}");
 }
+
+#[test]
+fn who_is_ready_can_be_asked_what_is_to_be_said_of_what_is_served() {
+    let mut all = String::new();
+    // Enough to say that saying it takes a while.
+    for index in 0..5_000 {
+        let (name, host) = (format!("web-{index}"), format!("web-{index}.test"));
+        all.push_str(&manifests::ingress(&name, &host, "missing"));
+        all.push_str("---\n");
+    }
+    let gateway = GatewayOptions::new().file("all.yaml", all).start();
+    let snapshot = gateway.snapshot();
+    let told = snapshot["diagnostics"].as_array().unwrap().iter();
+    assert_eq!(told.filter(|one| one["code"] == "service-not-found").count(), 5_000);
+}
