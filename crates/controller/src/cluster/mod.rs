@@ -117,7 +117,8 @@ impl Ending {
         let known = self.known.take();
         if let Some(observed) = &maker.observed {
             for key in known.iter().filter(|key| key.kind == ObjectKind::Ingress) {
-                observed.forget(&key.namespace, &key.name);
+                // It is there as before, and has what we wrote.
+                observed.leave(&key.namespace, &key.name);
             }
         }
         maker.inflow.forget(&self.name, known);

@@ -2,7 +2,8 @@
 //! the addresses in its status.
 //!
 //! Filled by the watch of Ingresses, and by the answers to our own writes, which come earlier.
-//! As large as the watch's own list: one entry for each Ingress there is.
+//! As large as the watch's own list: one entry for each Ingress there is, and one for each that is
+//! watched no more and still has our addresses, of which there are [`LEFT_MAX`] at most.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,6 +31,18 @@ pub(crate) struct Seen {
     pub(crate) is_written_by_us: bool,
     /// Whether we had written some when this process saw the object first: it was served before.
     pub(crate) was_served_before: bool,
+    /// It is watched no more, as its namespace is not ours now: kept until our addresses are out.
+    pub(crate) has_left: bool,
+}
+
+/// Of more Ingresses that leave with our addresses, those addresses stay.
+const LEFT_MAX: usize = 10_000;
+
+impl Seen {
+    /// Whether it has addresses that we wrote.
+    pub(crate) fn has_ours(&self) -> bool {
+        self.is_written_by_us && !self.addresses.is_empty()
+    }
 }
 
 /// A table of all Ingresses as they were seen last, shared between who watches and who reports.
@@ -61,6 +74,22 @@ impl Observed {
         }
     }
 
+    /// An Ingress is watched no more, and may well be there. It is kept while it has addresses that
+    /// we wrote.
+    pub(crate) fn leave(&self, namespace: &str, name: &str) {
+        let key = (namespace.into(), name.into());
+        let mut ingresses = self.ingresses();
+        let left = ingresses.values().filter(|seen| seen.has_left).count();
+        let Some(seen) = ingresses.get_mut(&key) else { return };
+        if seen.has_ours() && left < LEFT_MAX {
+            seen.has_left = true;
+        } else {
+            ingresses.remove(&key);
+        }
+        drop(ingresses);
+        self.changed.notify_one();
+    }
+
     /// The server was asked, and this is its answer, whatever was known.
     pub(crate) fn settle(&self, ingress: &Ingress) {
         self.take(ingress, true);
@@ -86,11 +115,17 @@ impl Observed {
         let mut ingresses = self.ingresses();
         if let Some(known) = ingresses.get(&key).filter(|known| known.uid == seen.uid) {
             seen.was_served_before = known.was_served_before;
+            // Who watches it again has seen it come.
+            seen.has_left = known.has_left && is_certain;
             if *known == seen || (is_older(&seen.version, &known.version) && !is_certain) {
                 return;
             }
         }
-        ingresses.insert(key, seen);
+        if seen.has_left && !seen.has_ours() {
+            ingresses.remove(&key);
+        } else {
+            ingresses.insert(key, seen);
+        }
         drop(ingresses);
         self.changed.notify_one();
     }
@@ -128,6 +163,7 @@ fn read(ingress: &Ingress, manager: &str) -> Option<(IngressKey, Seen)> {
         addresses,
         is_written_by_us,
         was_served_before,
+        has_left: false,
     };
     Some((key, seen))
 }
@@ -175,6 +211,34 @@ mod tests {
         assert_eq!(version(&observed).as_deref(), Some("3"), "another object of that name");
         observed.forget("shop", "web");
         assert_eq!(version(&observed), None);
+    }
+
+    #[test]
+    fn what_leaves_is_kept_while_it_has_our_addresses_and_no_longer() {
+        let observed = Observed::new("portcullis");
+        let key = ("shop".into(), "web".into());
+        let ours = |version: &str, ips: &[&str]| {
+            let mut object = ingress("a", version, ips);
+            object.metadata.managed_fields = Some(vec![ManagedFieldsEntry {
+                manager: Some("portcullis".into()),
+                subresource: Some("status".into()),
+                ..ManagedFieldsEntry::default()
+            }]);
+            object
+        };
+        observed.observe(&ingress("a", "1", &["192.0.2.9"]));
+        observed.leave("shop", "web");
+        assert_eq!(observed.get(&key), None, "another wrote them");
+        observed.observe(&ours("2", &["192.0.2.9"]));
+        observed.leave("shop", "web");
+        assert!(observed.get(&key).unwrap().has_left);
+        observed.settle(&ours("3", &["192.0.2.9"]));
+        assert!(observed.get(&key).unwrap().has_left, "only looked at");
+        observed.observe(&ours("3", &["192.0.2.9"]));
+        assert!(!observed.get(&key).unwrap().has_left, "it came back");
+        observed.leave("shop", "web");
+        observed.settle(&ours("4", &[]));
+        assert_eq!(observed.get(&key), None, "nothing is left to do");
     }
 
     #[test]

@@ -56,7 +56,7 @@ pub(crate) fn wanted(seen: &Seen, is_served: Option<bool>, addresses: &[Address]
         Some(true) if !addresses.is_empty() && seen.addresses != addresses => {
             Some(Write::Publish(addresses.to_vec()))
         }
-        None if seen.is_written_by_us && !seen.addresses.is_empty() => Some(Write::Withdraw),
+        None if seen.has_ours() => Some(Write::Withdraw),
         _ => None,
     }
 }

@@ -196,9 +196,14 @@ impl Writer {
                 self.observed.forget(namespace, name);
                 ("gone", Outcome::Done, None)
             }
+            // With the namespace the right went.
+            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() && seen.has_left => {
+                self.leave_as_it_is(&key, &status.message);
+                ("failed", Outcome::Done, None)
+            }
             // Another version, or another object under this name.
             Ok(Err(kube::Error::Api(status))) if status.is_conflict() || status.is_invalid() => {
-                let why = self.read_again(&ingresses, &key).await;
+                let why = self.read_again(&ingresses, &key, seen.has_left).await;
                 ("conflict", Outcome::Again, why)
             }
             Ok(Err(error)) => ("failed", Outcome::Again, Some(reason(&error))),
@@ -208,8 +213,23 @@ impl Writer {
         Ended { key, outcome, why }
     }
 
-    async fn read_again(&self, ingresses: &Api<Ingress>, key: &IngressKey) -> Option<String> {
+    /// What is not ours any more and may not be written is not tried again.
+    fn leave_as_it_is(&self, key: &IngressKey, why: &str) {
+        self.observed.forget(&key.0, &key.1);
+        let ingress = format_args!("{}/{}", key.0, key.1);
+        tracing::info!(%ingress, why, "not ours any more: its status stays as it is");
+    }
+
+    async fn read_again(
+        &self,
+        ingresses: &Api<Ingress>,
+        key: &IngressKey,
+        has_left: bool,
+    ) -> Option<String> {
         match timeout(PATIENCE, ingresses.get_opt(&key.1)).await {
+            Ok(Err(kube::Error::Api(status))) if status.is_forbidden() && has_left => {
+                self.leave_as_it_is(key, &status.message);
+            }
             Ok(Ok(Some(ingress))) => self.observed.settle(&ingress),
             Ok(Ok(None)) => self.observed.forget(&key.0, &key.1),
             Ok(Err(error)) => return Some(reason(&error)),

@@ -246,3 +246,100 @@ fn without_rights_to_write_everything_is_served_and_it_is_said_what_is_missing()
     gateway.wait_for_log("forbidden");
     assert!(world.addresses("web").is_empty());
 }
+
+#[test]
+fn a_namespace_that_is_selected_no_more_loses_the_addresses_that_we_wrote_and_no_others() {
+    let (leaves, stays) = (World::new("leaves"), World::new("stays"));
+    let label = |world: &World<'_>, value: Value| {
+        let path = format!("/api/v1/namespaces/{}", world.namespace);
+        world.plane.patch(&path, &json!({ "metadata": { "labels": { "leaves": value } } }));
+    };
+    let value = leaves.namespace.clone();
+    for world in [&leaves, &stays] {
+        label(world, json!(value));
+        let name = &world.namespace;
+        world.service(name, &[]);
+        world.ingress("ours", &format!("{name}.test"), name);
+    }
+    leaves.ingress("theirs", "theirs.test", "web");
+    let theirs = json!([{ "ip": "192.0.2.99" }]);
+    let path = format!("{}/status", leaves.path("Ingress", "theirs"));
+    let status = json!({ "status": { "loadBalancer": { "ingress": theirs } } });
+    put_class(leaves.plane, "somebody-elses", "example.com/controller");
+    leaves.ingress_of("somebody-elses", "theirs", "theirs.test", "web");
+    leaves.plane.patch(&path, &status);
+    let flags = format!(
+        "--namespace-selector leaves={value} --publish-address {ADDRESS} --pod-namespace {value}"
+    );
+    let gateway = GatewayOptions::new().cluster(leaves.plane.kubeconfig()).flags(&flags).start();
+    for world in [&leaves, &stays] {
+        wait_until("status is written", || world.addresses("ours") == [ADDRESS]);
+    }
+    label(&leaves, Value::Null);
+    wait_until("status is cleared", || leaves.addresses("ours").is_empty());
+    assert_eq!(leaves.addresses("theirs"), ["192.0.2.99"]);
+    assert_eq!(stays.addresses("ours"), [ADDRESS]);
+    label(&leaves, json!(value));
+    wait_until("status is written again", || leaves.addresses("ours") == [ADDRESS]);
+    assert!(!gateway.log().contains("cannot be written"), "{}", gateway.log());
+}
+
+#[test]
+fn where_the_right_went_with_the_namespace_its_status_stays_and_nothing_is_tried_for_ever() {
+    let world = World::new("leaves-unwritable");
+    let label = |value: Value| {
+        let path = format!("/api/v1/namespaces/{}", world.namespace);
+        world.plane.patch(&path, &json!({ "metadata": { "labels": { "leaves": value } } }));
+    };
+    let value = world.namespace.clone();
+    label(json!(value));
+    world.service("web", &[]);
+    world.ingress("web", "web.test", "web");
+    // Everything but the status of Ingresses once the Role is gone.
+    let verbs = json!(["get", "list", "watch", "create", "update", "patch"]);
+    let groups = json!([
+        "",
+        "networking.k8s.io",
+        "discovery.k8s.io",
+        "coordination.k8s.io",
+        "events.k8s.io",
+        "portcullis.io"
+    ]);
+    let resources = json!([
+        "namespaces",
+        "ingresses",
+        "ingressclasses",
+        "services",
+        "secrets",
+        "endpointslices",
+        "leases",
+        "events",
+        "clusteringressparameters",
+        "configmaps"
+    ]);
+    let name = format!("reads-{value}");
+    let rules = json!([{ "apiGroups": groups, "resources": resources, "verbs": verbs }]);
+    world.put_with("ClusterRole", &name, &json!({ "namespace": null }), &json!({ "rules": rules }));
+    let subject = json!({ "kind": "ServiceAccount", "name": "gateway", "namespace": value });
+    let role = |kind: &str, name: &str| {
+        let role = json!({ "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name });
+        json!({ "roleRef": role, "subjects": [subject] })
+    };
+    let nowhere = json!({ "namespace": null });
+    world.put_with("ClusterRoleBinding", &name, &nowhere, &role("ClusterRole", &name));
+    let rules = json!([{ "apiGroups": ["networking.k8s.io"], "resources": ["ingresses/status"],
+        "verbs": ["get", "patch", "update"] }]);
+    world.put("Role", "status", &json!({ "rules": rules }));
+    world.put("RoleBinding", "status", &role("Role", "status"));
+    let account = world.plane.service_account(&value, "gateway");
+    let kubeconfig = world.plane.kubeconfig_with(&account, world.plane.address());
+    let flags = format!(
+        "--namespace-selector leaves={value} --publish-address {ADDRESS} --pod-namespace {value}"
+    );
+    let gateway = GatewayOptions::new().cluster(&kubeconfig).flags(&flags).start();
+    wait_until("status is written", || world.addresses("web") == [ADDRESS]);
+    world.remove("RoleBinding", "status");
+    label(Value::Null);
+    gateway.wait_for_log("stays as it is");
+    assert_eq!(world.addresses("web"), [ADDRESS]);
+}
