@@ -265,7 +265,7 @@ fn a_namespace_that_is_selected_no_more_loses_the_addresses_that_we_wrote_and_no
     let theirs = json!([{ "ip": "192.0.2.99" }]);
     let path = format!("{}/status", leaves.path("Ingress", "theirs"));
     let status = json!({ "status": { "loadBalancer": { "ingress": theirs } } });
-    put_class(leaves.plane, "somebody-elses", "example.com/controller");
+    put_class(leaves.plane, "somebody-elses", "example.com/ingress-controller");
     leaves.ingress_of("somebody-elses", "theirs", "theirs.test", "web");
     leaves.plane.patch(&path, &status);
     let flags = format!(

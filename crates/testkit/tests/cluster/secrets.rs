@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::BufRead as _;
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use rustls_pki_types::CertificateDer;
 use serde_json::json;
@@ -11,7 +12,7 @@ use testkit::certs::Leaf;
 use testkit::client::raw::RawClient;
 use testkit::{Authority, Gateway, tls};
 
-use crate::world::{World, rule, to, wait_for, wait_until, who};
+use crate::world::{PATIENCE, World, rule, to, wait_for, wait_until, who};
 
 /// The certificate that a client sees for a name.
 fn shown(gateway: &Gateway, name: &str) -> CertificateDer<'static> {
@@ -220,37 +221,45 @@ fn count(memory: &[Vec<u8>], bytes: &[u8]) -> usize {
     count
 }
 
+/// What only who has a key knows: the number in its DER form, and a piece of its PEM.
+fn parts(leaf: &Leaf) -> [Vec<u8>; 2] {
+    let der = leaf.private_key().secret_der().to_vec();
+    [der[36..68].to_vec(), leaf.key.lines().nth(1).unwrap().as_bytes().to_vec()]
+}
+
 #[test]
-fn the_key_of_a_deleted_secret_is_wiped_from_the_memory_of_the_process() {
+fn the_key_of_a_secret_that_was_rotated_or_deleted_is_wiped_from_the_memory_of_the_process() {
     let world = World::new("wiped");
     let _echo = world.backend("web");
-    let leaf = Authority::new().leaf(&["web.test"]);
-    world.secret("web-tls", &leaf);
-    let tls = json!([{ "hosts": ["web.test"], "secretName": "web-tls" }]);
-    let rules = json!([rule("web.test", &[("Prefix", "/", "web")])]);
-    let spec = json!({ "ingressClassName": "portcullis", "rules": rules, "tls": tls });
-    world.put_ingress("web", &spec);
+    let authority = Authority::new();
+    let (former, latter) = (authority.leaf(&["web.test"]), authority.leaf(&["web.test"]));
+    world.secret("web-tls", &former);
+    secured(&world, "web", "web.test", "web-tls");
     let gateway = world.gateway();
-    wait_until("it is served", || shown(&gateway, "web.test") == leaf.chain()[0]);
-    // What only who has the key knows: the number in its DER form, and a piece of its PEM.
-    let der = leaf.private_key();
-    let number = &der.secret_der()[36..68];
-    let text = leaf.key.lines().nth(1).unwrap().as_bytes();
-    let left = || {
-        let memory = memory(&gateway);
-        [number, text].map(|bytes| count(&memory, bytes))
+    let is_wiped = |leaf: &Leaf| {
+        let started = Instant::now();
+        loop {
+            let memory = memory(&gateway);
+            let left = parts(leaf).map(|part| count(&memory, &part));
+            if left == [0, 0] {
+                // As it was on the wire: what the client of the API server and its parser left.
+                let wire = testkit::cluster::base64(leaf.key.as_bytes());
+                eprintln!("on the wire: {}", count(&memory, &wire.as_bytes()[64..128]));
+                return;
+            }
+            assert!(started.elapsed() < PATIENCE, "in DER and in PEM: {left:?}");
+            std::thread::sleep(Duration::from_millis(200));
+        }
     };
-    let served = left();
-    assert!(served.iter().all(|&count| count > 0), "what is served is in memory: {served:?}");
-    world.remove("Secret", "web-tls");
-    wait_until("it is not served", || shown(&gateway, "web.test") != leaf.chain()[0]);
-    let started = std::time::Instant::now();
-    while left() != [0, 0] {
-        assert!(started.elapsed() < crate::world::PATIENCE, "in DER and in PEM: {:?}", left());
-        std::thread::sleep(std::time::Duration::from_millis(200));
+    for leaf in [&former, &latter] {
+        world.secret("web-tls", leaf);
+        wait_for_certificate(&gateway, "web.test", leaf);
+        let memory = memory(&gateway);
+        let served = parts(leaf).map(|part| count(&memory, &part));
+        assert!(served.iter().all(|&count| count > 0), "what is served is there: {served:?}");
     }
-    // What the client of the API server and its parser leave behind, as it was on the wire.
-    let wire = testkit::cluster::base64(leaf.key.as_bytes());
-    let wire = count(&memory(&gateway), &wire.as_bytes()[64..128]);
-    eprintln!("in DER and in PEM: {served:?} before, 0 after; as it was on the wire: {wire}");
+    is_wiped(&former);
+    world.remove("Secret", "web-tls");
+    wait_until("it is not served", || shown(&gateway, "web.test") != latter.chain()[0]);
+    is_wiped(&latter);
 }
