@@ -17,6 +17,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use kube::api::PostParams;
 use tokio::sync::watch;
+use zeroize::{Zeroize as _, Zeroizing};
 
 use super::complaint::{Complaint, reason};
 use super::lease::Leadership;
@@ -77,6 +78,24 @@ impl fmt::Debug for Keys {
     }
 }
 
+impl Drop for Keys {
+    fn drop(&mut self) {
+        self.current.zeroize();
+        self.next.zeroize();
+        self.previous.zeroize();
+    }
+}
+
+/// A Secret that is overwritten when it is dropped.
+#[derive(Default)]
+struct Held(Secret);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        translate::wipe_secret(&mut self.0);
+    }
+}
+
 impl Keys {
     /// New ones; `None` where the system gives no randomness.
     fn generate(now: Timestamp) -> Option<Self> {
@@ -93,8 +112,10 @@ impl Keys {
     }
 
     /// The first seals.
-    fn in_order(&self) -> Vec<Key> {
-        [self.current, self.next].into_iter().chain(self.previous).collect()
+    fn in_order(&self) -> Zeroizing<Vec<Key>> {
+        let mut keys = Zeroizing::new(Vec::with_capacity(3));
+        keys.extend([self.current, self.next].into_iter().chain(self.previous));
+        keys
     }
 
     /// Whether it is time for other keys. A time in the future is that of a clock that was wrong.
@@ -119,6 +140,7 @@ impl Keys {
         let data = keys
             .into_iter()
             .filter_map(|(name, key)| Some((name.to_owned(), ByteString(key?.to_vec()))));
+        translate::wipe_secret(&mut secret);
         secret.data = Some(data.collect());
         let annotations = secret.metadata.annotations.get_or_insert_with(BTreeMap::new);
         let at = self.rotated_at.map(|at| at.to_string()).unwrap_or_default();
@@ -170,21 +192,22 @@ impl TicketKeys {
     async fn look(&self) -> Result<Option<Keys>, String> {
         let name = &self.settings.name;
         let failed = |error: kube::Error| reason(&error);
-        let found = self.secrets.get_opt(name).await.map_err(failed)?;
-        let keys = found.as_ref().and_then(Keys::read);
+        let found = self.secrets.get_opt(name).await.map_err(failed)?.map(Held);
+        let keys = found.as_ref().and_then(|found| Keys::read(&found.0));
         let now = Timestamp::now();
         let leads = self.leadership.borrow().holds(Instant::now());
         if !leads || keys.as_ref().is_some_and(|keys| !keys.is_due(now)) {
             let is_filled = |secret: &Secret| secret.data.as_ref().is_some_and(|d| !d.is_empty());
             return match (keys, found) {
-                (None, Some(secret)) if is_filled(&secret) => {
+                (None, Some(secret)) if is_filled(&secret.0) => {
                     Err(format!("Secret {name} has no such keys; delete its data"))
                 }
                 // An installation makes it empty, for whoever leads to fill.
                 (keys, _) => Ok(keys),
             };
         }
-        let is_foreign = found.as_ref().is_some_and(|secret| secret.type_.as_deref() != Some(TYPE));
+        let is_foreign =
+            found.as_ref().is_some_and(|secret| secret.0.type_.as_deref() != Some(TYPE));
         if is_foreign {
             return Err(format!("Secret {name} is not of type {TYPE}; name another"));
         }
@@ -194,15 +217,17 @@ impl TicketKeys {
         };
         let keys = keys.ok_or("the system gives no randomness")?;
         let params = PostParams::default();
-        let written = if let Some(secret) = found {
+        let written = if let Some(mut secret) = found {
             // With the version that was read: of two writers one fails.
-            self.secrets.replace(name, &params, &keys.write(secret)).await
+            let secret = Held(keys.write(std::mem::take(&mut secret.0)));
+            self.secrets.replace(name, &params, &secret.0).await
         } else {
             let mut secret = Secret::default();
             secret.metadata.name = Some(name.clone());
-            self.secrets.create(&params, &keys.write(secret)).await
+            let secret = Held(keys.write(secret));
+            self.secrets.create(&params, &secret.0).await
         };
-        match written {
+        match written.map(Held) {
             Ok(_) => Ok(Some(keys)),
             // Somebody else did: it is read next time.
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(None),
@@ -233,8 +258,8 @@ mod tests {
         assert!(first.in_order().contains(&second.in_order()[0]));
         assert!(third.in_order().contains(&second.in_order()[0]));
         assert!(!third.in_order().contains(&first.in_order()[0]));
-        let mut all: Vec<Key> = first.in_order();
-        all.extend(third.in_order());
+        let mut all: Vec<Key> = first.in_order().to_vec();
+        all.extend(third.in_order().iter());
         all.sort_unstable();
         all.dedup();
         assert_eq!(all.len(), 4, "of two and three keys, one is in both");

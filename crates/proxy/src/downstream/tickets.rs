@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwapOption;
 use aws_lc_rs::aead::{AES_256_GCM_SIV, Aad, NONCE_LEN, Nonce, RandomizedNonceKey};
 use rustls::server::ProducesTickets;
+use zeroize::Zeroize as _;
 
 /// Bytes of a key's name.
 const NAME_LEN: usize = 16;
@@ -27,7 +28,7 @@ const TICKET_MAX: usize = 16 * 1024;
 /// How long a client may hope that its ticket is good: every key opens for that long.
 const LIFETIME_SECONDS: u32 = 12 * 60 * 60;
 
-/// A key of session tickets.
+/// A key of session tickets. It is overwritten when it is dropped.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TicketKey {
     name: [u8; NAME_LEN],
@@ -45,6 +46,12 @@ impl TicketKey {
         key.name.copy_from_slice(&bytes[..NAME_LEN]);
         key.secret.copy_from_slice(&bytes[NAME_LEN..]);
         key
+    }
+}
+
+impl Drop for TicketKey {
+    fn drop(&mut self) {
+        self.secret.zeroize();
     }
 }
 

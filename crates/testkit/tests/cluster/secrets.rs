@@ -10,6 +10,7 @@ use rustls_pki_types::CertificateDer;
 use serde_json::json;
 use testkit::certs::Leaf;
 use testkit::client::raw::RawClient;
+use testkit::cluster::base64;
 use testkit::{Authority, Gateway, tls};
 
 use crate::world::{PATIENCE, World, rule, to, wait_for, wait_until, who};
@@ -243,7 +244,7 @@ fn the_key_of_a_secret_that_was_rotated_or_deleted_is_wiped_from_the_memory_of_t
             let left = parts(leaf).map(|part| count(&memory, &part));
             if left == [0, 0] {
                 // As it was on the wire: what the client of the API server and its parser left.
-                let wire = testkit::cluster::base64(leaf.key.as_bytes());
+                let wire = base64(leaf.key.as_bytes());
                 eprintln!("on the wire: {}", count(&memory, &wire.as_bytes()[64..128]));
                 return;
             }
