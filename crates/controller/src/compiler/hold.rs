@@ -111,7 +111,7 @@ mod tests {
         let (mut hold, start) = (Hold::default(), Instant::now());
         let mut waited = Duration::ZERO;
         let mut now = start;
-        while now < start + WINDOW - HOLD_MAX {
+        while now + HOLD_MAX < start + WINDOW {
             let step = Duration::from_millis(100);
             if hold.waits_for(of(&["tenant"]), HOLD_MAX, now) {
                 waited += step;

@@ -273,9 +273,7 @@ fn what_nobody_wants_is_dropped_as_it_comes_and_not_when_the_list_is_complete() 
                 }
                 (true, _) => Some(Answer::from(refusal(422))),
                 (false, true) => None,
-                (false, false) => {
-                    Some(Answer::from(list(&[item("web"), item("other")].join(","))))
-                }
+                (false, false) => Some(Answer::from(list(&[item("web"), item("other")].join(",")))),
             }
         });
         let (listed, lists) = std::sync::mpsc::channel();
@@ -295,7 +293,8 @@ fn what_nobody_wants_is_dropped_as_it_comes_and_not_when_the_list_is_complete() 
         };
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let client = Client::try_from(Config::new(address.parse().unwrap())).unwrap();
+            let config = Config::new(address.parse().unwrap());
+            let client = line::client(config, Liveness::default(), None).unwrap();
             let kind = ApiResource::erase::<Service>(&());
             let untyped = Api::namespaced_with(client.clone(), "shop", &kind);
             tokio::spawn(follow.run(Api::<Service>::namespaced(client, "shop"), untyped));
