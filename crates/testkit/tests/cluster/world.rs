@@ -172,11 +172,15 @@ impl<'p> World<'p> {
         self.plane.kubectl_edit(&editor, &arguments);
     }
 
-    /// The Events about an object, as `TYPE REASON note`.
+    /// The Events about an Ingress, as `TYPE REASON note`: an API server tells some of its own
+    /// about a Service, which may have the same name.
     pub(crate) fn events(&self, name: &str) -> Vec<String> {
         let path = format!("/apis/events.k8s.io/v1/namespaces/{}/events", self.namespace);
         let listed = self.plane.look(&path).unwrap();
-        let about = |event: &&Value| event["regarding"]["name"] == name;
+        let about = |event: &&Value| {
+            let regarding = &event["regarding"];
+            regarding["kind"] == "Ingress" && regarding["name"] == name
+        };
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let line = |event: &Value| {
             format!("{} {} {}", text(&event["type"]), text(&event["reason"]), text(&event["note"]))
