@@ -164,6 +164,8 @@ async fn heed(
     let text = read.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let body = refusal(head.status, asked, &text).to_string();
     head.headers.remove(CONTENT_LENGTH);
+    // Who tries again reads the field, and must not sleep for a day either.
+    head.headers.insert(RETRY_AFTER, asked.as_secs().into());
     Ok(Response::from_parts(head, Either::Right(Full::from(body))))
 }
 
@@ -190,7 +192,55 @@ fn refusal(code: StatusCode, asked: Duration, body: &[u8]) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{BufRead as _, BufReader, Write as _};
+    use std::net::TcpListener;
+
     use super::*;
+
+    /// Refuses the first request with a wait of a second, and answers all others; tells when each
+    /// came.
+    fn busy_at_first() -> (String, std::sync::mpsc::Receiver<std::time::Instant>) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let (came, times) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            for (index, stream) in listener.incoming().enumerate() {
+                let mut stream = stream.unwrap();
+                let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                while lines.next().is_some_and(|line| !line.unwrap().is_empty()) {}
+                // Nobody looks at what comes after the end.
+                let _ = came.send(std::time::Instant::now());
+                let start = if index == 0 { "429 Busy\r\nRetry-After: 1" } else { "200 OK" };
+                let rest = "Content-Length: 2\r\nConnection: close\r\n\r\n{}";
+                write!(stream, "HTTP/1.1 {start}\r\n{rest}").unwrap();
+            }
+        });
+        (address, times)
+    }
+
+    #[test]
+    fn what_is_written_waits_as_long_as_one_was_asked_to_and_is_tried_again_then() {
+        let (address, times) = busy_at_first();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let config = Config::new(address.parse().unwrap());
+            let client = client(config, Liveness::default(), Some(Gate::default())).unwrap();
+            let ask = async || {
+                let request = http::Request::get("/").body(Vec::new()).unwrap();
+                client.request_text(request).await.unwrap()
+            };
+            let later = async {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                ask().await
+            };
+            assert_eq!(tokio::join!(ask(), later), ("{}".to_owned(), "{}".to_owned()));
+        });
+        let times: Vec<_> = times.try_iter().collect();
+        assert_eq!(times.len(), 3);
+        for time in &times[1..] {
+            assert!(*time - times[0] >= Duration::from_secs(1), "before its time");
+        }
+    }
 
     fn fields(value: &str) -> HeaderMap {
         [(RETRY_AFTER, value.parse().unwrap())].into_iter().collect()
