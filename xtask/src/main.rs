@@ -33,7 +33,7 @@ Tasks of this repository
   cargo xtask kube-assets      build a Kubernetes control plane for tests, once; needs Go
   cargo xtask image            the container image, built and tried (--help tells more)
   cargo xtask audit PATH       compare Cargo.lock with a clone of the Rust advisory database
-  cargo xtask bench            measure beside nginx and HAProxy (--help tells more)
+  cargo xtask bench            measure beside nginx and HAProxy, and in a cluster (--help)
 ";
 
 fn main() -> ExitCode {

@@ -12,6 +12,7 @@
 mod backend;
 mod change;
 mod client;
+mod cluster;
 mod engine;
 mod fleet;
 mod haproxy;
@@ -45,13 +46,16 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
     if arguments.first().is_some_and(|first| first == "backend") {
         return finish(backend::serve(&arguments[1..]));
     }
+    if arguments.first().is_some_and(|first| first == "cluster") {
+        return cluster::run(&arguments[1..]);
+    }
     match Options::parse(arguments) {
         Ok(None) => {
             print!("{}", options::HELP);
             ExitCode::SUCCESS
         }
         Ok(Some(options)) if options.inside => finish(measure(&options)),
-        Ok(Some(options)) => prepare_and_enter(&options, arguments),
+        Ok(Some(options)) => all(&options, arguments),
         Err(why) => {
             eprintln!("error: {why}\n\n{}", options::HELP);
             ExitCode::from(2)
@@ -74,6 +78,20 @@ fn directory() -> PathBuf {
     let target =
         std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
     target.join("bench")
+}
+
+/// The proxies side by side, then the cluster: what was asked for of them.
+fn all(options: &Options, arguments: &[String]) -> ExitCode {
+    if options.wants_proxies() {
+        let ended = prepare_and_enter(options, arguments);
+        if ended != ExitCode::SUCCESS {
+            return ended;
+        }
+    }
+    if options.wants("cluster") {
+        return cluster::run(&options.of_cluster());
+    }
+    ExitCode::SUCCESS
 }
 
 /// Does what needs the network and the compiler, then measures in a network of its own where the

@@ -1,15 +1,16 @@
 //! What was asked for on the command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Result;
 
 pub(super) const HELP: &str = "\
-Measure this proxy beside nginx and HAProxy
+Measure this proxy beside nginx and HAProxy, and in a cluster
 
   cargo xtask bench [OPTION...]
+  cargo xtask bench cluster [OPTION...]    the cluster alone (--help tells more)
 
-  --scenario LIST   a,b,c,d,d-tls,e, idle, change, lookup, compile; comma-separated (all)
+  --scenario LIST   a,b,c,d,d-tls,e, idle, change, lookup, compile, cluster; comma-separated (all)
   --rounds N        interleaved rounds; medians are reported (5)
   --seconds S       seconds of load in each (2)
   --quick           one round of one second: to see that it runs, not to publish
@@ -17,10 +18,13 @@ Measure this proxy beside nginx and HAProxy
   --binary PATH     measure this program instead of building the release profile
   --only LIST       engines by name, such as nginx,haproxy (all)
   --no-profile      do not sample the CPU of ours where a target is missed (it needs perf)
-  --out DIRECTORY   where latest.md and latest.json go (docs/benchmarks)
+  --out DIRECTORY   where latest.md and latest.json go (docs/benchmarks), and those of the cluster
 
 It downloads the peers once, into the target directory. CPUs 0 and 1 should be idle.
 ";
+
+/// Parts that are no scenarios of load.
+const OTHERS: &[&str] = &["idle", "change", "lookup", "compile", "cluster"];
 
 /// What was asked for.
 #[derive(Clone, Debug)]
@@ -31,6 +35,8 @@ pub(super) struct Options {
     pub(super) scenarios: Vec<String>,
     pub(super) rounds: usize,
     pub(super) seconds: u64,
+    /// To see that it runs.
+    is_quick: bool,
     pub(super) suite: String,
     pub(super) binary: Option<PathBuf>,
     /// Empty for all.
@@ -47,6 +53,7 @@ impl Options {
             scenarios: Vec::new(),
             rounds: 5,
             seconds: 2,
+            is_quick: false,
             suite: "sid".to_owned(),
             binary: None,
             only: Vec::new(),
@@ -62,7 +69,9 @@ impl Options {
                 "--scenario" => options.scenarios = list(&value()?),
                 "--rounds" => options.rounds = count(argument, &value()?)?,
                 "--seconds" => options.seconds = count(argument, &value()?)? as u64,
-                "--quick" => (options.rounds, options.seconds) = (1, 1),
+                "--quick" => {
+                    (options.rounds, options.seconds, options.is_quick) = (1, 1, true);
+                }
                 "--suite" => options.suite = value()?,
                 "--binary" => options.binary = Some(value()?.into()),
                 "--only" => options.only = list(&value()?),
@@ -74,7 +83,7 @@ impl Options {
         }
         for name in &options.scenarios {
             let known = super::scenario::SCENARIOS.iter().any(|scenario| scenario.name == name);
-            if !known && !["idle", "change", "lookup", "compile"].contains(&name.as_str()) {
+            if !known && !OTHERS.contains(&name.as_str()) {
                 return Err(format!("there is no scenario `{name}`"));
             }
         }
@@ -84,6 +93,27 @@ impl Options {
     /// Whether a part of the measurement was asked for.
     pub(super) fn wants(&self, part: &str) -> bool {
         self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == part)
+    }
+
+    /// Whether anything but the cluster was asked for.
+    pub(super) fn wants_proxies(&self) -> bool {
+        self.scenarios.is_empty() || self.scenarios.iter().any(|name| name != "cluster")
+    }
+
+    /// What the measurement of the cluster is told of this.
+    pub(super) fn of_cluster(&self) -> Vec<String> {
+        let path = |path: &Path| path.display().to_string();
+        let mut arguments = Vec::new();
+        if let Some(binary) = &self.binary {
+            arguments.extend(["--binary".to_owned(), path(binary)]);
+        }
+        if let Some(out) = &self.out {
+            arguments.extend(["--out".to_owned(), path(out)]);
+        }
+        if self.is_quick {
+            arguments.push("--quick".to_owned());
+        }
+        arguments
     }
 
     /// Whether an engine was asked for.
@@ -96,7 +126,7 @@ fn list(text: &str) -> Vec<String> {
     text.split(',').filter(|part| !part.is_empty()).map(str::to_owned).collect()
 }
 
-fn count(option: &str, text: &str) -> Result<usize> {
+pub(super) fn count(option: &str, text: &str) -> Result<usize> {
     match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(format!("`{option}` takes a number above zero, not `{text}`")),
@@ -117,6 +147,16 @@ mod tests {
         let options = parse("--scenario a,idle --rounds 3").unwrap().unwrap();
         assert!(options.wants("a") && options.wants("idle") && !options.wants("b"));
         assert_eq!(options.rounds, 3);
+    }
+
+    #[test]
+    fn the_cluster_is_measured_alone_or_with_everything_else() {
+        let parsed = |text: &str| parse(text).unwrap().unwrap();
+        let wants = |text| (parsed(text).wants_proxies(), parsed(text).wants("cluster"));
+        assert_eq!(wants(""), (true, true));
+        assert_eq!(wants("--scenario cluster"), (false, true));
+        assert_eq!(wants("--scenario a"), (true, false));
+        assert_eq!(parsed("--quick --out x").of_cluster(), ["--out", "x", "--quick"]);
     }
 
     #[test]

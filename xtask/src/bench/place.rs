@@ -49,6 +49,19 @@ impl Place {
             // Without the right to change it, the report still names what was in force.
             let _ = fs::write("/proc/sys/net/ipv4/tcp_congestion_control", "reno");
         }
+        let mut place = Self::look(allowed.count() as usize);
+        place.isolated = isolated;
+        Ok(place)
+    }
+
+    /// Looks around, wherever this process is.
+    pub(super) fn here() -> Result<Self> {
+        let allowed =
+            sched_getaffinity(None).map_err(|error| format!("the CPU affinity: {error}"))?;
+        Ok(Self::look(allowed.count() as usize))
+    }
+
+    fn look(processors: usize) -> Self {
         let cpu = read("/proc/cpuinfo");
         let field = |name: &str| {
             let line = cpu.lines().find(|line| line.starts_with(name));
@@ -56,7 +69,7 @@ impl Place {
                 .map_or("", |(_, value)| value.trim())
                 .to_owned()
         };
-        Ok(Self {
+        Self {
             processor: format!(
                 "{} (family {}, model {})",
                 field("model name"),
@@ -64,22 +77,35 @@ impl Place {
                 field("model\t")
             ),
             virtual_machine: field("flags").split(' ').any(|flag| flag == "hypervisor"),
-            processors: allowed.count() as usize,
+            processors,
             memory_gib: memory_kib().div_ceil(1 << 20),
             kernel: kernel_version(&read("/proc/sys/kernel/osrelease")),
             congestion_control: read("/proc/sys/net/ipv4/tcp_congestion_control"),
-            isolated,
-        })
+            isolated: false,
+        }
     }
 
-    pub(super) fn markdown(&self) -> String {
+    /// How many processors may be used.
+    pub(super) fn processors(&self) -> usize {
+        self.processors
+    }
+
+    /// The machine without its network.
+    pub(super) fn machine(&self) -> String {
         format!(
-            "{}, {} CPUs{}, {} GiB, Linux {}; {}, congestion control {}",
+            "{}, {} CPUs{}, {} GiB, Linux {}",
             self.processor,
             self.processors,
             if self.virtual_machine { " of a virtual machine" } else { "" },
             self.memory_gib,
             self.kernel,
+        )
+    }
+
+    pub(super) fn markdown(&self) -> String {
+        format!(
+            "{}; {}, congestion control {}",
+            self.machine(),
             if self.isolated {
                 "loopback in a network namespace of its own"
             } else {
@@ -87,6 +113,17 @@ impl Place {
             },
             self.congestion_control,
         )
+    }
+
+    /// The machine without its network.
+    pub(super) fn machine_json(&self) -> Value {
+        json!({
+            "processor": self.processor,
+            "virtual_machine": self.virtual_machine,
+            "processors": self.processors,
+            "memory_gib": self.memory_gib,
+            "kernel": self.kernel,
+        })
     }
 
     pub(super) fn json(&self) -> Value {

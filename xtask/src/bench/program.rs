@@ -29,7 +29,8 @@ pub(super) fn prepare(options: &Options) -> Result<()> {
     Ok(())
 }
 
-fn build(what: &[&str]) -> Result<()> {
+/// Builds something in the release profile.
+pub(super) fn build(what: &[&str]) -> Result<()> {
     let status = cargo().args(["build", "--release", "--locked"]).args(what).status();
     match status {
         Ok(status) if status.success() => Ok(()),
@@ -39,7 +40,7 @@ fn build(what: &[&str]) -> Result<()> {
 }
 
 /// The release directory of cargo.
-fn release() -> PathBuf {
+pub(super) fn release() -> PathBuf {
     directory().parent().map(|target| target.join("release")).unwrap_or_default()
 }
 
@@ -61,21 +62,6 @@ impl Programs {
         }
         let is_given = options.binary.is_some();
         Ok(Self { packages, ours, suite: options.suite.clone(), is_given })
-    }
-
-    /// What ours was built from.
-    fn origin(&self) -> String {
-        if self.is_given {
-            return "a program given".to_owned();
-        }
-        let mut git = Command::new("git");
-        let git = git.args(["describe", "--always", "--dirty"]).current_dir(root());
-        match git.stdin(Stdio::null()).output() {
-            Ok(output) if output.status.success() => {
-                format!("commit {}", String::from_utf8_lossy(&output.stdout).trim())
-            }
-            _ => "commit unknown".to_owned(),
-        }
     }
 
     /// A program of the packages, run by their loader and with their libraries.
@@ -102,7 +88,7 @@ impl Programs {
     pub(super) fn versions(&self) -> Vec<(String, String)> {
         let mut versions = vec![(
             "Portcullis".to_owned(),
-            format!("{}, {}", first_line(self.ours().arg("--version")), self.origin()),
+            format!("{}, {}", first_line(self.ours().arg("--version")), origin(self.is_given)),
         )];
         let suite = &self.suite;
         let nginx = all_lines(self.peer("usr/sbin/nginx").arg("-V"));
@@ -126,6 +112,21 @@ impl Programs {
     }
 }
 
+/// What ours was built from.
+pub(super) fn origin(is_given: bool) -> String {
+    if is_given {
+        return "a program given".to_owned();
+    }
+    let mut git = Command::new("git");
+    let git = git.args(["describe", "--always", "--dirty"]).current_dir(root());
+    match git.stdin(Stdio::null()).output() {
+        Ok(output) if output.status.success() => {
+            format!("commit {}", String::from_utf8_lossy(&output.stdout).trim())
+        }
+        _ => "commit unknown".to_owned(),
+    }
+}
+
 fn all_lines(command: &mut Command) -> Vec<String> {
     let Ok(output) = command.stdin(Stdio::null()).output() else { return Vec::new() };
     // What could not start speaks of this machine's paths.
@@ -136,7 +137,7 @@ fn all_lines(command: &mut Command) -> Vec<String> {
     String::from_utf8_lossy(&text).lines().map(str::to_owned).collect()
 }
 
-fn first_line(command: &mut Command) -> String {
+pub(super) fn first_line(command: &mut Command) -> String {
     all_lines(command).into_iter().next().unwrap_or_else(|| "unknown".to_owned())
 }
 

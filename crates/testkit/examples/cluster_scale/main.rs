@@ -26,7 +26,7 @@ use serde_json::{Value, json};
 use testkit::ControlPlane;
 
 use gateway::{Build, Client, Gateway};
-use objects::Backends;
+use objects::{Backends, NAMES};
 
 /// Between two changes, so that none waits for the build of the one before.
 const APART: Duration = Duration::from_millis(300);
@@ -134,10 +134,10 @@ fn endpoint_changes(
     for change in 0..size.changes {
         let index = size.index(change);
         // To the one that does not answer now.
-        let to = usize::from(client.answer(index) == backends.name(0));
+        let to = usize::from(client.answer(index) == NAMES[0]);
         let slice = objects::slice(index, 0, backends.address(to));
         cluster.replace(&objects::slice_path(index, 0), &slice);
-        all_ms.push(until(|| client.answer(index) == backends.name(to)));
+        all_ms.push(until(|| client.answer(index) == NAMES[to]));
         std::thread::sleep(APART);
         progress("endpoint changes", change, size.changes);
     }

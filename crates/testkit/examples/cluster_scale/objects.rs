@@ -13,19 +13,16 @@ pub(crate) const SLICES_PER_SERVICE: usize = 3;
 /// Two endpoints whose answers say which one it is.
 pub(crate) struct Backends([SocketAddr; 2]);
 
-impl Backends {
-    const NAMES: [&str; 2] = ["one", "two"];
+/// What they answer.
+pub(crate) const NAMES: [&str; 2] = ["one", "two"];
 
+impl Backends {
     pub(crate) fn start() -> Self {
-        Self(Self::NAMES.map(backend))
+        Self(NAMES.map(backend))
     }
 
     pub(crate) fn address(&self, which: usize) -> SocketAddr {
         self.0[which]
-    }
-
-    pub(crate) fn name(&self, which: usize) -> &'static str {
-        Self::NAMES[which]
     }
 }
 

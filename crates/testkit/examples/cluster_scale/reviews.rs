@@ -13,7 +13,7 @@ use testkit::{ControlPlane, tls};
 use crate::gateway::Gateway;
 use crate::{Size, objects, progress, summary};
 
-/// Between two reviews. No multiple of the time between changes: reviews meet builds at every stage.
+/// Between two reviews. No multiple of what is between changes: they meet builds at every stage.
 const APART: Duration = Duration::from_millis(33);
 
 /// Between two changes, where some are made: so often that a build is under way most of the time.
@@ -105,8 +105,7 @@ fn while_changing<T>(cluster: &ControlPlane, size: Size, act: impl FnOnce() -> T
                 }
                 let index = size.index(change);
                 let further = [format!("/changed-{}-{change}", size.run)];
-                cluster
-                    .replace(&objects::ingress_path(index), &objects::ingress(index, &further));
+                cluster.replace(&objects::ingress_path(index), &objects::ingress(index, &further));
                 std::thread::sleep(CHANGES_APART);
             }
         });
