@@ -7,7 +7,7 @@ use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec, SubjectAccessReview,
     SubjectAccessReviewSpec,
 };
-use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
+use k8s_openapi::api::core::v1::{Namespace, Secret, ServiceAccount};
 use kube::Api;
 use translate::{ObjectKind, References};
 
@@ -97,9 +97,23 @@ impl Right {
     }
 }
 
-/// What an installation of this scope uses.
-fn needed(settings: &CheckSettings, selected: &[String]) -> Vec<Right> {
-    let scope = &settings.cluster.scope;
+/// What is to be known of an installation to tell what it uses.
+struct Uses<'s> {
+    scope: &'s Scope,
+    /// Classes are served by their names, whoever has them.
+    names_classes: bool,
+    reads_all_tls: bool,
+    lease: Option<&'s Named>,
+    ticket_keys: Option<&'s Named>,
+    /// The Secret of these is not there, and is ours to make.
+    lacks_ticket_keys: bool,
+    publishes_nodes: bool,
+    namespace: &'s str,
+}
+
+/// What an installation of this scope uses; `selected` are the namespaces that its selector picks.
+fn needed(uses: &Uses<'_>, selected: &[String]) -> Vec<Right> {
+    let scope = uses.scope;
     let places: Vec<Option<&str>> = match scope {
         Scope::All => vec![None],
         Scope::Namespaces(named) => named.iter().map(|name| Some(&**name)).collect(),
@@ -111,7 +125,7 @@ fn needed(settings: &CheckSettings, selected: &[String]) -> Vec<Right> {
         for kind in [ObjectKind::Ingress, ObjectKind::Service, ObjectKind::EndpointSlice] {
             rights.push(Right::new(resource(kind), WATCHED, place, Need::Must, nothing));
         }
-        if settings.lease.is_some() {
+        if uses.lease.is_some() {
             let status = ("networking.k8s.io", "ingresses/status");
             let without = "kubectl and external-dns see no address";
             rights.push(Right::new(status, &["patch"], place, Need::Should, without));
@@ -121,11 +135,13 @@ fn needed(settings: &CheckSettings, selected: &[String]) -> Vec<Right> {
         }
     }
     // Who serves classes by their names in namespaces that are named need not read classes.
-    let is_by_name =
-        matches!(scope, Scope::Namespaces(_)) && !settings.translation.ingress_classes.is_empty();
-    if !is_by_name {
-        let (class, without) = (resource(ObjectKind::IngressClass), "our classes are not known");
-        rights.push(Right::new(class, WATCHED, None, Need::Should, without));
+    if !(matches!(scope, Scope::Namespaces(_)) && uses.names_classes) {
+        for (kind, without) in [
+            (ObjectKind::IngressClass, "our classes are not known"),
+            (ObjectKind::ClusterIngressParameters, "classes that have them as parameters fail"),
+        ] {
+            rights.push(Right::new(resource(kind), WATCHED, None, Need::Should, without));
+        }
     }
     let namespaces = resource(ObjectKind::Namespace);
     match scope {
@@ -138,36 +154,61 @@ fn needed(settings: &CheckSettings, selected: &[String]) -> Vec<Right> {
         }
         Scope::Namespaces(_) => {}
     }
-    if settings.cluster.reads_all_tls {
+    if uses.reads_all_tls {
         let (secrets, without) = (resource(ObjectKind::Secret), "certificates are not read");
         rights.push(Right::new(secrets, WATCHED, None, Need::Must, without));
     }
-    rights.extend(own(settings));
+    rights.extend(own(uses));
     rights
 }
 
 /// What the gateway does beside reading.
-fn own(settings: &CheckSettings) -> Vec<Right> {
+fn own(uses: &Uses<'_>) -> Vec<Right> {
     let mut rights = Vec::new();
-    if let Some(lease) = &settings.lease {
+    if let Some(lease) = uses.lease {
         let verbs = &["get", "list", "create", "update", "patch", "delete"];
         let without = "no replica leads: status and Events are not written";
         let leases = ("coordination.k8s.io", "leases");
         rights.push(Right::new(leases, verbs, Some(&lease.namespace), Need::Must, without));
     }
-    if let Some(secret) = &settings.ticket_keys {
-        rights.push(kept(secret, "replicas do not resume each other's TLS sessions"));
+    if let Some(secret) = uses.ticket_keys {
+        let without = "replicas do not resume each other's TLS sessions";
+        rights.push(kept(secret, without));
+        if uses.lacks_ticket_keys {
+            rights.push(made(secret, without));
+        }
     }
-    if settings.publishes_nodes {
+    if uses.publishes_nodes {
         let without = "the addresses of nodes are not known";
-        let own = Some(&*settings.namespace);
+        let own = Some(uses.namespace);
         rights.push(Right::new(("", "pods"), WATCHED, own, Need::Must, without));
         rights.push(Right::new(("", "nodes"), &["get"], None, Need::Must, without));
     }
     rights
 }
 
-/// To fill a Secret, which an installation makes empty: none can be created by its name.
+/// What the webhook uses to keep a certificate of its own.
+fn of_webhook(configuration: &str, secret: &Named) -> [Right; 2] {
+    let without = "the API server does not trust the webhook";
+    let configurations = ("admissionregistration.k8s.io", "validatingwebhookconfigurations");
+    let trusted = Right::new(configurations, &["get", "update"], None, Need::Should, without);
+    [trusted.named(configuration), kept(secret, without)]
+}
+
+/// To read what others refer to, where all of a namespace, or of the cluster, may be read.
+fn referred(kind: ObjectKind, place: Option<&str>) -> Right {
+    Right::new(resource(kind), WATCHED, place, Need::Must, "what it holds is not served")
+}
+
+/// The kinds that others refer to, and that are read by their names alone.
+const REFERRED: [ObjectKind; 2] = [ObjectKind::Secret, ObjectKind::ConfigMap];
+
+/// To make a Secret: no rule can name what is not there.
+fn made(secret: &Named, without: &'static str) -> Right {
+    Right::new(("", "secrets"), &["create"], Some(&secret.namespace), Need::Should, without)
+}
+
+/// To read and write a Secret that is there.
 fn kept(secret: &Named, without: &'static str) -> Right {
     let (place, verbs) = (Some(&*secret.namespace), &["get", "update"]);
     Right::new(("", "secrets"), verbs, place, Need::Should, without).named(&secret.name)
@@ -195,7 +236,26 @@ pub(super) async fn look(
             )),
         }
     }
-    checks.extend(judge_all(asker, account, needed(settings, &selected)).await);
+    let lacks_ticket_keys = match &settings.ticket_keys {
+        Some(Named { namespace, name }) => {
+            let secrets = Api::<Secret>::namespaced(asker.client.clone(), namespace);
+            // Its content is not wanted.
+            let asked = asker.ask(secrets.get_metadata(name)).await;
+            matches!(asked, Asked::Absent)
+        }
+        None => false,
+    };
+    let uses = Uses {
+        scope: &settings.cluster.scope,
+        names_classes: !settings.translation.ingress_classes.is_empty(),
+        reads_all_tls: settings.cluster.reads_all_tls,
+        lease: settings.lease.as_ref(),
+        ticket_keys: settings.ticket_keys.as_ref(),
+        lacks_ticket_keys,
+        publishes_nodes: settings.publishes_nodes,
+        namespace: &settings.namespace,
+    };
+    checks.extend(judge_all(asker, account, needed(&uses, &selected)).await);
     checks
 }
 
@@ -206,11 +266,7 @@ pub(super) async fn look_webhook(
     configuration: &str,
     secret: &Named,
 ) -> Vec<Check> {
-    let without = "the API server does not trust the webhook";
-    let configurations = ("admissionregistration.k8s.io", "validatingwebhookconfigurations");
-    let trusted = Right::new(configurations, &["get", "update"], None, Need::Should, without);
-    let rights = vec![trusted.named(configuration), kept(secret, without)];
-    judge_all(asker, account, rights).await
+    judge_all(asker, account, of_webhook(configuration, secret).into()).await
 }
 
 /// Asks for the objects that others refer to by name.
@@ -219,16 +275,15 @@ pub(super) async fn look_by_name(
     account: Option<&Named>,
     references: &References,
 ) -> Vec<Check> {
-    let kinds = [ObjectKind::Secret, ObjectKind::ConfigMap];
     let named: BTreeSet<ByName<'_>> = references
         .keys()
-        .filter(|key| kinds.contains(&key.kind))
+        .filter(|key| REFERRED.contains(&key.kind))
         .map(|key| (key.kind, &*key.namespace, &*key.name))
         .collect();
-    let without = "what it holds is not served";
-    let rights = named.into_iter().take(OBJECTS_MAX).map(|(kind, namespace, name)| {
-        Right::new(resource(kind), WATCHED, Some(namespace), Need::Must, without).named(name)
-    });
+    let rights = named
+        .into_iter()
+        .take(OBJECTS_MAX)
+        .map(|(kind, namespace, name)| referred(kind, Some(namespace)).named(name));
     let answers = ask_all(asker, account, rights.collect()).await;
     judge_places(&words(account), answers)
 }
@@ -409,58 +464,4 @@ fn judge(who: &str, right: &Right, answer: Asked<Missing>) -> Check {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn right(kind: ObjectKind, namespace: Option<&str>) -> Right {
-        Right::new(resource(kind), WATCHED, namespace, Need::Must, "nothing is served")
-    }
-
-    #[test]
-    fn a_missing_verb_is_named_with_what_it_costs_and_where_to_give_it() {
-        let check = judge("`a/b`", &right(ObjectKind::Ingress, None), Asked::Found(vec!["watch"]));
-        assert_eq!(check.outcome, Outcome::Error);
-        assert_eq!(
-            check.message,
-            "`a/b` may not list, watch ingresses in the cluster: without watch, nothing is served"
-        );
-        let remedy = "give `a/b` `watch` on `ingresses` of `networking.k8s.io` by a ClusterRole";
-        assert_eq!(check.remedy.as_deref(), Some(remedy));
-    }
-
-    #[test]
-    fn what_cannot_be_asked_is_not_ok() {
-        let services = right(ObjectKind::Service, Some("shop"));
-        let check = judge("who asks", &services, Asked::Unknown("forbidden".into()));
-        assert_eq!(check.outcome, Outcome::Skipped);
-        assert!(check.message.contains("forbidden"), "{}", check.message);
-    }
-
-    #[test]
-    fn secrets_of_a_namespace_are_one_line_and_those_that_are_closed_one_each() {
-        let secret = |name: &str| right(ObjectKind::Secret, Some("shop")).named(name);
-        let checks = judge_places(
-            "x",
-            vec![
-                (secret("a"), Asked::Found(vec![])),
-                (secret("b"), Asked::Found(vec!["list"])),
-                (secret("c"), Asked::Found(vec![])),
-            ],
-        );
-        let [closed, good] = &checks[..] else { panic!("{checks:?}") };
-        assert_eq!(closed.outcome, Outcome::Error);
-        assert!(closed.message.contains("secrets `b`"), "{}", closed.message);
-        let message = "x may list, watch the secrets that are referred to in namespace `shop` (2)";
-        assert_eq!((good.outcome, &*good.message), (Outcome::Ok, message));
-    }
-
-    #[test]
-    fn an_account_that_nobody_named_may_be_elsewhere() {
-        let account = Named { namespace: "a".into(), name: "b".into() };
-        let (whose, told) = judge_account(&account, true, Asked::Absent);
-        assert_eq!((whose, told.map(|check| check.outcome)), (None, Some(Outcome::Skipped)));
-        let (whose, told) = judge_account(&account, false, Asked::Absent);
-        let expected = (Some(account), Some(Outcome::Error));
-        assert_eq!((whose, told.map(|check| check.outcome)), expected);
-    }
-}
+mod tests;

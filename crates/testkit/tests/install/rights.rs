@@ -1,10 +1,12 @@
 //! The rights that are installed are those that the program needs: with them everything works, and
 //! without each of them something is said that names it.
 
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use testkit::cluster::render::{deploy, kustomize, objects};
+use testkit::gateway::program;
 use testkit::wait_until;
 
 use crate::cases::{folder, values};
@@ -33,6 +35,37 @@ fn with_the_rights_that_are_installed_everything_works_and_nothing_is_forbidden(
     let log = gateway.log();
     assert!(!log.contains("forbidden"), "{log}");
     assert_eq!(cluster.lacking_rights(), [Value::Null; 0]);
+}
+
+#[test]
+fn check_finds_every_right_of_what_is_installed_and_misses_none() {
+    let cluster = Cluster::start();
+    let rights = || {
+        let output = Command::new(program())
+            .args(["check", "--format", "json", "--kubeconfig"])
+            .arg(cluster.plane.kubeconfig())
+            .output()
+            .expect("the program can be started");
+        let document: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+        let checks = document["checks"].as_array().expect("checks").clone();
+        checks.into_iter().filter(|check| check["id"] == "right").collect::<Vec<_>>()
+    };
+    let lacking = |rights: &[Value]| -> Vec<String> {
+        let lacking = rights.iter().filter(|check| check["outcome"] != "ok");
+        lacking.map(|check| check["message"].as_str().unwrap_or_default().to_owned()).collect()
+    };
+    // The binding of the guide is all that is missing.
+    let missing = lacking(&rights());
+    assert!(
+        missing.iter().all(|message| message.contains("may not list, watch secrets `web-tls`")
+            || message.contains("may not list, watch configmaps `front`")),
+        "{missing:#?}"
+    );
+    assert_eq!(missing.len(), 2, "{missing:#?}");
+    cluster.let_secrets_be_read();
+    let all = rights();
+    assert!(all.len() > 10, "{all:#?}");
+    assert_eq!(lacking(&all), Vec::<String>::new());
 }
 
 #[test]
