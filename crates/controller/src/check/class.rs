@@ -108,7 +108,7 @@ fn controller(class: &IngressClass) -> &str {
     class.spec.as_ref().and_then(|spec| spec.controller.as_deref()).unwrap_or("no controller")
 }
 
-fn is_ours(class: &IngressClass, controllers: &[String]) -> bool {
+pub(super) fn is_ours(class: &IngressClass, controllers: &[String]) -> bool {
     controllers.iter().any(|ours| ours == controller(class))
 }
 

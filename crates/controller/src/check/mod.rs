@@ -15,6 +15,7 @@ mod replicas;
 mod rights;
 mod server;
 mod service;
+mod trial;
 mod webhooks;
 
 use std::fmt;

@@ -7,7 +7,7 @@ use kube::Api;
 
 use super::ask::{Asked, Asker};
 use super::service::{judge_pods, ready};
-use super::{Check, CheckSettings, Named, rights};
+use super::{Check, CheckSettings, Named, rights, trial};
 
 const OURS: &str = "webhook";
 const OTHERS: &str = "other-webhooks";
@@ -38,6 +38,9 @@ pub(super) async fn look(
         Some(one) => {
             for webhook in one.webhooks.iter().flatten() {
                 checks.push(judge_trust(webhook));
+                if reviews(webhook) {
+                    checks.push(trial::look(asker, settings, webhook).await);
+                }
                 if let Some(service) = service(webhook) {
                     let ready = ready(asker, &service.namespace, &service.name).await;
                     checks.push(judge_pods(OURS, &service.to_string(), &ready));
@@ -86,7 +89,7 @@ fn service(webhook: &ValidatingWebhook) -> Option<Named> {
 }
 
 /// Without an answer, nothing is stored.
-fn is_strict(webhook: &ValidatingWebhook) -> bool {
+pub(super) fn is_strict(webhook: &ValidatingWebhook) -> bool {
     webhook.failure_policy.as_deref() != Some("Ignore")
 }
 

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 use testkit::certs::Leaf;
 use testkit::client::raw::RawClient;
 use testkit::cluster::base64;
-use testkit::gateway::free_address;
+use testkit::gateway::{free_address, program};
 use testkit::{Authority, ControlPlane, Gateway, GatewayOptions, wait_until};
 
 /// A namespace whose Ingresses are reviewed, and the gateway that does it.
@@ -405,4 +406,71 @@ fn the_webhook_keeps_its_certificate_in_a_secret_that_replicas_share() {
     let other = world.gateway("run", world.plane.kubeconfig(), free_address());
     other.wait_for_log("webhook certificate");
     assert_eq!(world.plane.look(&path).expect("the Secret is there")["data"], kept["data"]);
+}
+
+/// What `check` says of whether the webhook is reached: the outcome and the whole.
+fn reached(world: &World, kubeconfig: &Path) -> (String, Value) {
+    let namespace = &world.namespace;
+    let flags = format!(
+        "--watch-namespace {namespace} --pod-namespace {namespace} \
+         --controller-name test.portcullis.io/{namespace} --webhook-configuration {namespace} \
+         --webhook-secret {namespace}/webhook"
+    );
+    let output = Command::new(program())
+        .args(["check", "--format", "json", "--kubeconfig"])
+        .arg(kubeconfig)
+        .args(flags.split_whitespace())
+        .output()
+        .expect("the program can be started");
+    let document: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
+    let checks = document["checks"].as_array().expect("checks");
+    let check = checks.iter().find(|check| check["id"] == "webhook-reached");
+    let check = check.unwrap_or_else(|| panic!("it is said: {document:#}")).clone();
+    (check["outcome"].as_str().expect("an outcome").to_owned(), check)
+}
+
+#[test]
+fn check_says_whether_the_api_server_reaches_the_webhook_and_stores_nothing() {
+    let mut world = World::start();
+    let admin = world.plane.kubeconfig();
+    let (outcome, check) = reached(&world, admin);
+    assert_eq!(outcome, "ok", "{check:#}");
+    let reviews = "portcullis_webhook_reviews_total";
+    assert!(world.running().metric(reviews, &["result=\"denied\""]) >= 1.0);
+
+    // Somebody who may look at everything that it takes, and create nothing.
+    let nobody = world.plane.service_account(&world.namespace, "looks");
+    give_rights(&world, "looks");
+    let name = format!("{}-lists", world.namespace);
+    let (role, who) =
+        (format!("--clusterrole={name}"), format!("--serviceaccount={}:looks", world.namespace));
+    let resource = "--resource=validatingwebhookconfigurations.admissionregistration.k8s.io";
+    world.plane.kubectl(&["create", "clusterrole", &name, "--verb=list", resource]);
+    world.plane.kubectl(&["create", "clusterrolebinding", &name, &role, &who]);
+    let kubeconfig = world.plane.kubeconfig_with(&nobody, world.plane.address());
+    wait_until("the rights count", || {
+        world
+            .plane
+            .kubectl_with(&kubeconfig, &["get", "validatingwebhookconfigurations"], "")
+            .is_ok()
+    });
+    let (outcome, check) = reached(&world, &kubeconfig);
+    assert_eq!(outcome, "skipped", "{check:#}");
+    assert!(check["message"].as_str().unwrap().contains("right to create"), "{check:#}");
+
+    // Nobody is there any more.
+    world.gateway = None;
+    let (outcome, check) = reached(&world, admin);
+    assert_eq!(outcome, "error", "{check:#}");
+    assert!(check["message"].as_str().unwrap().contains("failed calling webhook"), "{check:#}");
+    let policy =
+        json!([{ "op": "replace", "path": "/webhooks/0/failurePolicy", "value": "Ignore" }]);
+    let policy = policy.to_string();
+    let arguments = ["patch", "validatingwebhookconfiguration", &world.namespace, "--type=json"];
+    world.plane.kubectl(&[&arguments[..], &["--patch", &policy]].concat());
+    wait_until("the API server knows the policy", || reached(&world, admin).0 == "warning");
+
+    let ingresses = format!("/apis/networking.k8s.io/v1/namespaces/{}/ingresses", world.namespace);
+    let stored = world.plane.look(&ingresses).expect("a list");
+    assert_eq!(stored["items"], json!([]), "{stored:#}");
 }
