@@ -10,6 +10,7 @@
 
 mod ask;
 mod class;
+mod clients;
 mod objects;
 mod replicas;
 mod rights;
@@ -149,6 +150,7 @@ pub fn check(settings: &CheckSettings, runtime: &Handle) -> Vec<Check> {
         checks.extend(rights::look(&asker, settings, account.as_ref()).await);
         checks.extend(class::look(&asker, settings).await);
         checks.extend(service::look(&asker, settings).await);
+        checks.extend(clients::look(&asker, settings).await);
         checks.extend(webhooks::look(&asker, settings, account.as_ref()).await);
         checks.extend(replicas::look(&asker, settings).await);
         account

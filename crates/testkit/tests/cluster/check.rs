@@ -182,3 +182,15 @@ fn without_an_api_server_it_says_so_and_passes_nothing() {
     assert_eq!(outcomes(&checks, "rest"), ["skipped"]);
     assert_eq!((checks.len(), code), (2, 1));
 }
+
+#[test]
+fn clients_that_a_former_controller_let_in_and_that_are_refused_here_are_told() {
+    let world = World::new("check-clients");
+    let labels = json!({ "labels": { "app.kubernetes.io/name": "ingress-nginx" } });
+    let data = json!({ "ssl-protocols": "TLSv1 TLSv1.1 TLSv1.2 TLSv1.3" });
+    world.put_with("ConfigMap", "ingress-nginx-controller", &labels, &json!({ "data": data }));
+    let (checks, _) = check(world.plane.kubeconfig(), &flags(&world));
+    let told = one(&checks, "tls-clients", "TLSv1, TLSv1.1");
+    assert_eq!(told["outcome"], "warning");
+    assert!(told["remedy"].as_str().unwrap().contains("TLS 1.2 and 1.3"), "{told}");
+}
