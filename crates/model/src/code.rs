@@ -120,6 +120,7 @@ codes! {
     CertificateDoesNotCoverHost "certificate-host" Warning Reference "CertificateHost" "issue a certificate whose subject alternative names cover the host";
     CertificateExpired "certificate-expired" Warning Reference "CertificateExpired" "renew the certificate; it is served as it is";
     CertificateExpiresSoon "certificate-expires-soon" Warning Reference "CertificateExpiresSoon" "renew the certificate";
+    CertificateWeakSignature "certificate-signature" Warning Reference "CertificateSignature" "issue the certificate anew with SHA-256 or better; it is served as it is";
     TlsConflict "tls-conflict" Warning Reference "TlsConflict" "remove one of the two; the older object's certificate is served";
     TlsWithoutSecret "tls-without-secret" Info Object "TlsWithoutSecret" "name a Secret, or leave it: the default certificate is served";
     InvalidTlsHost "invalid-tls-host" Error Object "InvalidTlsHost" "write a lower-case DNS name, or `*.` and a DNS name";

@@ -17,12 +17,27 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
 use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::prelude::{FromDer, X509Certificate, X509Version};
+use x509_parser::public_key::PublicKey;
 
 use crate::objects::ContentHash;
 
 /// Chains longer than this are refused: no client follows them.
 const CHAIN_LENGTH_MAX: usize = 16;
+
+/// Bits of an RSA key at least, as the cryptography library has it.
+const RSA_BITS_MIN: usize = 2048;
+
+/// P-256, P-384 and P-521 (RFC 5480).
+const CURVES: &[&str] = &["1.2.840.10045.3.1.7", "1.3.132.0.34", "1.3.132.0.35"];
+
+/// Signatures by digests for which others can be made: RSA and ECDSA (RFC 3279).
+const WEAK: &[(&str, &str)] = &[
+    ("1.2.840.113549.1.1.4", "MD5"),
+    ("1.2.840.113549.1.1.5", "SHA-1"),
+    ("1.3.14.3.2.29", "SHA-1"),
+    ("1.2.840.10045.4.1", "SHA-1"),
+];
 
 /// A usable key pair and what is known about its leaf.
 #[derive(Clone, Debug)]
@@ -31,6 +46,8 @@ pub(crate) struct ReadCertificate {
     pub(crate) names: Vec<Box<str>>,
     pub(crate) not_before: i64,
     pub(crate) not_after: i64,
+    /// The digest of a signature in the chain that clients no longer believe.
+    pub(crate) weak_signature: Option<&'static str>,
     pub(crate) key_pair: Arc<KeyPair>,
 }
 
@@ -65,7 +82,8 @@ pub(crate) fn read(secret: &Secret) -> Result<ReadCertificate, String> {
     let names = names(&leaf);
     let validity = leaf.validity();
     let (not_before, not_after) = (validity.not_before.timestamp(), validity.not_after.timestamp());
-    usable(chain.clone(), &private_key::der(&key)).map_err(|error| match error {
+    usable(&leaf)?;
+    pair(chain.clone(), &private_key::der(&key)).map_err(|error| match error {
         Error::InconsistentKeys(_) => {
             "`tls.key` is not the key of the first certificate in `tls.crt`".to_owned()
         }
@@ -76,11 +94,47 @@ pub(crate) fn read(secret: &Secret) -> Result<ReadCertificate, String> {
         names,
         not_before,
         not_after,
+        weak_signature: chain.iter().find_map(weak_signature),
         key_pair: Arc::new(KeyPair {
             chain: chain.iter().map(|certificate| certificate.to_vec()).collect(),
             key,
         }),
     })
+}
+
+/// Says of what rustls refuses why, in words for who has to issue it anew.
+fn usable(leaf: &X509Certificate<'_>) -> Result<(), String> {
+    if leaf.version() != X509Version::V3 {
+        return Err("the certificate is not X.509 version 3, and so is for no name".to_owned());
+    }
+    match leaf.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) if key.key_size() < RSA_BITS_MIN => {
+            let bits = key.key_size();
+            Err(format!("its RSA key has {bits} bits; the least that is used is {RSA_BITS_MIN}"))
+        }
+        Ok(PublicKey::EC(_)) => {
+            let curve = leaf.public_key().algorithm.parameters.as_ref();
+            let curve = curve.and_then(|curve| curve.as_oid().ok()).map(|oid| oid.to_id_string());
+            match curve {
+                Some(curve) if !CURVES.contains(&curve.as_str()) => {
+                    Err(format!("its key is on the curve {curve}; P-256, P-384 and P-521 are used"))
+                }
+                _ => Ok(()),
+            }
+        }
+        // Whatever else is wrong is said where the pair is put together.
+        _ => Ok(()),
+    }
+}
+
+/// The digest of a signature that clients do not believe. A root's signature of itself is not
+/// looked at by anybody.
+fn weak_signature(certificate: &CertificateDer<'_>) -> Option<&'static str> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    let is_root = certificate.is_ca() && certificate.subject() == certificate.issuer();
+    let id = certificate.signature_algorithm.algorithm.to_id_string();
+    let (_, digest) = WEAK.iter().find(|(weak, _)| *weak == id)?;
+    (!is_root).then_some(*digest)
 }
 
 fn entry<'s>(secret: &'s Secret, key: &str) -> Result<&'s [u8], String> {
@@ -120,7 +174,7 @@ fn names(leaf: &X509Certificate<'_>) -> Vec<Box<str>> {
 }
 
 /// As `CertifiedKey::from_der` does, but that the key stays ours, which rustls would not overwrite.
-fn usable(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), Error> {
+fn pair(chain: Vec<CertificateDer<'static>>, key: &PrivateKeyDer<'_>) -> Result<(), Error> {
     let key = any_supported_type(key)?;
     match CertifiedKey::new(chain, key).keys_match() {
         Ok(()) | Err(Error::InconsistentKeys(InconsistentKeys::Unknown)) => Ok(()),

@@ -180,9 +180,6 @@ fn report_validity(
     settings: &Settings,
     reports: &Reports,
 ) {
-    let Some(now) = settings.now else { return };
-    let left = certificate.not_after - now;
-    let days = |seconds: i64| seconds.unsigned_abs() / 86_400;
     let scope = Scope::root(secret, reports);
     let scope = scope.at("data").key("tls.crt").path();
     let report = |code: Code, message: String| {
@@ -197,6 +194,13 @@ fn report_validity(
             effect: Effect::None,
         });
     };
+    if let Some(digest) = certificate.weak_signature {
+        let message = format!("it is signed with {digest}, which browsers and most clients refuse");
+        report(Code::CertificateWeakSignature, message);
+    }
+    let Some(now) = settings.now else { return };
+    let left = certificate.not_after - now;
+    let days = |seconds: i64| seconds.unsigned_abs() / 86_400;
     if left < 0 {
         report(Code::CertificateExpired, format!("it expired {} days ago", days(left)));
     } else if certificate.not_before > now {

@@ -20,6 +20,7 @@ const OF_CERTIFICATES: &[Code] = &[
     Code::CertificateDoesNotCoverHost,
     Code::CertificateExpired,
     Code::CertificateExpiresSoon,
+    Code::CertificateWeakSignature,
 ];
 
 /// What has requests end in 503.

@@ -7,7 +7,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use testkit::client::raw::RawClient;
 use testkit::fast::Fast;
-use testkit::{Gateway, GatewayOptions, manifests, wait_until};
+use testkit::{Authority, Gateway, GatewayOptions, gateway, manifests, wait_until};
 
 use crate::GET;
 
@@ -17,31 +17,51 @@ fn shell(directory: &Path, line: &str) {
     assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
+/// Runs a line of shell in a directory, and then `lint` on a Secret of its `crt.pem` and `key.pem`;
+/// what that said.
+fn linted(line: &str) -> String {
+    let directory = tempfile::tempdir().unwrap();
+    shell(directory.path(), line);
+    let manifests = directory.path().join("manifests");
+    std::fs::create_dir(&manifests).unwrap();
+    let text = manifests::all(&[
+        manifests::ingress("app", "app.test", "app") + &manifests::tls("app.test", "app"),
+        secret(directory.path()),
+    ]);
+    std::fs::write(manifests.join("app.yaml"), text).unwrap();
+    let output = Command::new(gateway::program()).arg("lint").arg(&manifests).output().unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
 const SELF_SIGNED: &str = "openssl req -x509 -days 2 -key key.pem -out crt.pem -subj /CN=app.test \
      -addext subjectAltName=DNS:app.test";
 
 /// A gateway for `app.test` with the `crt.pem` and `key.pem` of a directory, as `kubectl create
 /// secret tls` would apply them.
 fn serving(directory: &Path, app: &Fast) -> Gateway {
-    shell(directory, "base64 -w0 crt.pem > crt.b64; base64 -w0 key.pem > key.b64");
-    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
-    let secret = format!(
-        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n\
-         metadata: {{ name: app, namespace: default }}\n\
-         data:\n  tls.crt: {}\n  tls.key: {}\n",
-        read("crt.b64"),
-        read("key.b64")
-    );
     GatewayOptions::new()
         .file(
             "app.yaml",
             manifests::all(&[
                 manifests::service("app", &[app.address()]),
                 manifests::ingress("app", "app.test", "app") + &manifests::tls("app.test", "app"),
-                secret,
+                secret(directory),
             ]),
         )
         .start()
+}
+
+/// The Secret of them.
+fn secret(directory: &Path) -> String {
+    shell(directory, "base64 -w0 crt.pem > crt.b64; base64 -w0 key.pem > key.b64");
+    let read = |name: &str| std::fs::read_to_string(directory.join(name)).unwrap();
+    format!(
+        "apiVersion: v1\nkind: Secret\ntype: kubernetes.io/tls\n\
+         metadata: {{ name: app, namespace: default }}\n\
+         data:\n  tls.crt: {}\n  tls.key: {}\n",
+        read("crt.b64"),
+        read("key.b64")
+    )
 }
 
 fn shown(gateway: &Gateway) -> CertificateDer<'static> {
@@ -134,4 +154,65 @@ fn what_is_no_pair_is_told_and_the_default_certificate_is_shown() {
         });
         assert!(!gateway.log().contains("PRIVATE KEY"), "{spoil}");
     }
+}
+
+#[test]
+fn what_rustls_or_clients_refuse_is_told_with_why() {
+    let signed = |digest: &str| {
+        format!(
+            "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -keyout ca.key -out ca.pem -subj /CN=root
+             openssl req -newkey rsa:2048 -nodes -keyout key.pem -out leaf.csr -subj /CN=app.test
+             echo 'subjectAltName=DNS:app.test' > leaf.ext
+             openssl x509 -req -days 30 -{digest} -in leaf.csr -CA ca.pem -CAkey ca.key \
+                 -CAcreateserial -extfile leaf.ext -out crt.pem"
+        )
+    };
+    let names = "-days 30 -out crt.pem -keyout key.pem -nodes -subj /CN=app.test";
+    let with_name = format!("{names} -addext subjectAltName=DNS:app.test");
+    for (line, code, why) in [
+        (
+            format!("openssl req -x509 -newkey rsa:1024 {with_name}"),
+            "error[invalid-certificate]",
+            "its RSA key has 1024 bits; the least that is used is 2048",
+        ),
+        (
+            format!(
+                "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:secp256k1 {with_name}"
+            ),
+            "error[invalid-certificate]",
+            "its key is on the curve 1.3.132.0.10",
+        ),
+        (
+            "openssl req -new -newkey rsa:2048 -nodes -keyout key.pem -subj /CN=app.test -out csr
+             openssl x509 -req -days 30 -in csr -signkey key.pem -out crt.pem"
+                .to_owned(),
+            "error[invalid-certificate]",
+            "the certificate is not X.509 version 3",
+        ),
+        (
+            format!(
+                "openssl req -x509 -newkey rsa:2048 {with_name}; openssl genrsa -out key.pem 2048"
+            ),
+            "error[invalid-certificate]",
+            "`tls.key` is not the key of the first certificate",
+        ),
+        (
+            format!("openssl req -x509 -newkey rsa:2048 {names}"),
+            "warning[certificate-host]",
+            "a common name alone does not count",
+        ),
+        (signed("sha1"), "warning[certificate-signature]", "it is signed with SHA-1"),
+    ] {
+        let said = linted(&line);
+        assert!(said.contains(code) && said.contains(why), "{line}: {said}");
+    }
+    let said = linted(&signed("sha256"));
+    assert!(!said.contains("certificate"), "{said}");
+    let expired = Authority::new().expired(&["app.test"]);
+    let home = tempfile::tempdir().unwrap();
+    std::fs::write(home.path().join("crt"), expired.certificate).unwrap();
+    std::fs::write(home.path().join("key"), expired.key).unwrap();
+    let from = home.path().display();
+    let said = linted(&format!("cp {from}/crt crt.pem; cp {from}/key key.pem"));
+    assert!(said.contains("warning[certificate-expired]"), "{said}");
 }
