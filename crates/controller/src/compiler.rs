@@ -19,7 +19,7 @@ use std::any::Any;
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, EndpointTable, Generation, Model, Report};
@@ -79,6 +79,8 @@ pub(crate) struct Compiler {
     changed: BTreeSet<ObjectKey>,
     /// The generation that is served.
     generation: Option<Generation>,
+    /// How long the last build took until it was served.
+    took: Duration,
     /// The last build failed: whatever changes next, everything is built.
     has_failed: bool,
     /// The report changed although nothing must be built.
@@ -130,6 +132,7 @@ impl Compiler {
             due: Relevance::None,
             changed: BTreeSet::new(),
             generation: None,
+            took: Duration::ZERO,
             has_failed: false,
             is_report_due: false,
             from_source: Vec::new(),
@@ -349,7 +352,7 @@ impl Compiler {
         match difference {
             Some(change) => {
                 if self.publish(change, started) {
-                    self.tell_all(before.as_ref(), change, started);
+                    self.tell_all(before.as_ref(), change);
                 }
             }
             // What is served is what was built; only what is to be said of it may be new.
@@ -403,8 +406,11 @@ impl Compiler {
         self.due = Relevance::None;
         self.changed.clear();
         if self.publish(Change::EndpointsOnly, started) {
-            let took_us = started.elapsed().as_micros();
-            tracing::debug!(took_us, "serving other endpoints");
+            if let Some(generation) = self.generation {
+                let telemetry = &self.outside.telemetry;
+                telemetry.build_served(BuildKind::Endpoints, &generation.to_string(), self.took);
+            }
+            tracing::debug!(took_us = self.took.as_micros(), "serving other endpoints");
         }
         self.pace.built(false, started, Instant::now());
     }
@@ -456,6 +462,7 @@ impl Compiler {
         }
         let publish = &mut self.outside.publish;
         let published = catch_unwind(AssertUnwindSafe(|| publish(current, change)));
+        self.took = started.elapsed();
         let merged = match unmerged {
             Some(unmerged) => Some(std::mem::replace(&mut current.endpoints, unmerged)),
             None => None,
@@ -524,9 +531,9 @@ impl Compiler {
 
     /// Metrics and one line about a build that is served. After the fact: none of it delays
     /// serving.
-    fn tell_all(&mut self, before: Option<&Translation>, change: Change, started: Instant) {
+    fn tell_all(&mut self, before: Option<&Translation>, change: Change) {
         let Some(current) = &self.current else { return };
-        let took = started.elapsed();
+        let took = self.took;
         let generation = current.model.generation();
         let telemetry = &self.outside.telemetry;
         telemetry.build_served(change.build_kind(), &generation.to_string(), took);

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
 
 use model::{Code, Effect, FieldPath, Listener, ListenerProtocol, UpstreamId};
 use proptest::prelude::*;
@@ -228,6 +227,8 @@ fn a_change_of_endpoints_alone_replaces_endpoints_alone() {
     fixture.start(&shop());
     let two = format!("{}, {}", address(1), address(2));
     assert_eq!(fixture.apply(&slice("cart-1", "cart", &two)), ENDPOINTS);
+    let page = fixture.compiler.outside.telemetry.render_prometheus();
+    assert!(page.contains("portcullis_config_builds_total{kind=\"endpoints\",result=\"ok\"} 1\n"));
     assert_eq!(fixture.endpoints("default/cart:80"), ["10.0.0.1:8080", "10.0.0.2:8080"]);
     let latest = fixture.compiler.outside.latest.get().unwrap();
     assert_eq!(latest.endpoints, fixture.served.lock().unwrap().translation.endpoints);

@@ -440,7 +440,7 @@ fn check_says_whether_the_api_server_reaches_the_webhook_and_stores_nothing() {
 
     // Somebody who may look at everything that it takes, and create nothing.
     let nobody = world.plane.service_account(&world.namespace, "looks");
-    give_rights(&world, "looks");
+    give_rights(&world, "looks", "get");
     let name = format!("{}-lists", world.namespace);
     let (role, who) =
         (format!("--clusterrole={name}"), format!("--serviceaccount={}:looks", world.namespace));
