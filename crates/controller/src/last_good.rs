@@ -132,9 +132,12 @@ impl LastGood {
             _ => {}
         }
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside)?;
-        file.write_all(&bytes)?;
-        file.sync_all()?;
-        fs::rename(&beside, &self.path)?;
+        let written = file.write_all(&bytes).and_then(|()| file.sync_all());
+        if let Err(error) = written.and_then(|()| fs::rename(&beside, &self.path)) {
+            // Half a file, on a disk that is full: nobody reads it, and others want the room.
+            let _ = fs::remove_file(&beside);
+            return Err(error);
+        }
         // The name, too, must survive a loss of power.
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))?.sync_all()
@@ -351,6 +354,15 @@ mod tests {
         assert_eq!(read.material, served().material);
         let mode = fs::metadata(&last_good.path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn what_cannot_be_put_in_its_place_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let last_good = LastGood { path: folder.path().join("last"), keeps_keys: false };
+        fs::create_dir(&last_good.path).unwrap();
+        last_good.write(&served()).unwrap_err();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
     }
 
     #[test]
