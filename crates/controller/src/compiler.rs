@@ -185,8 +185,8 @@ impl Compiler {
             let hosts = last_good.model.hosts.len();
             tracing::warn!(%generation, hosts, "serving the last good configuration until objects are read");
             self.outside.telemetry.serves_last_good(true);
-            self.outside.latest.replace_from_file(Arc::new(last_good));
             self.report();
+            self.outside.latest.replace_from_file(Arc::new(last_good));
         }
     }
 
@@ -499,8 +499,9 @@ impl Compiler {
         if let Some(tell) = &mut self.outside.served {
             tell(&served);
         }
-        self.outside.latest.replace(served);
+        // Who waits for the first configuration may ask what is to be said of it.
         self.report();
+        self.outside.latest.replace(served);
     }
 
     fn full_report(&self) -> Report {
