@@ -70,8 +70,8 @@ pub(crate) fn of_ip(ip: IpAddr) -> Option<&'static str> {
         return Some("a link-local address");
     }
     of_nobody(ip).or_else(|| {
-        let inner = embedded(ip)?;
-        of_ip(IpAddr::V4(inner)).map(|_| "an address that a translator makes a refused one")
+        let is_refused = embedded(ip).any(|inner| of_ip(IpAddr::V4(inner)).is_some());
+        is_refused.then_some("an address that a translator makes a refused one")
     })
 }
 
@@ -109,17 +109,28 @@ fn is_this_network(ip: IpAddr) -> bool {
     matches!(ip, IpAddr::V4(ip) if ip.octets()[0] == 0)
 }
 
-/// The IPv4 address that a translator on the way would send to: of NAT64's well-known prefix
-/// (RFC 6052), of 6to4 (RFC 3056), or IPv4-compatible (RFC 4291 section 2.5.5.1).
-fn embedded(ip: IpAddr) -> Option<Ipv4Addr> {
-    let IpAddr::V6(ip) = ip else { return None };
-    let ([0x64, 0xff9b, 0, 0, 0, 0, high, low]
-    | [0, 0, 0, 0, 0, 0, high, low]
-    | [0x2002, high, low, ..]) = ip.segments()
-    else {
-        return None;
+/// The IPv4 addresses that a translator on the way could send to: of NAT64's well-known prefix
+/// (RFC 6052) and its local one (RFC 8215), where it depends on the translator how long the prefix
+/// is, of 6to4 (RFC 3056), IPv4-translated (RFC 2765), or IPv4-compatible (RFC 4291 section
+/// 2.5.5.1).
+fn embedded(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
+    let (segments, octets) = match ip {
+        IpAddr::V4(_) => ([1; 8], [1; 16]),
+        IpAddr::V6(ip) => (ip.segments(), ip.octets()),
     };
-    Some(Ipv4Addr::from(u32::from(high) << 16 | u32::from(low)))
+    let places: &[[usize; 4]] = match segments {
+        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0 | 0xffff, 0, ..] => &[[12, 13, 14, 15]],
+        // Prefixes of 96, 64, 56 and 48 bits; octet 8 is none of an address (RFC 6052 section 2.2).
+        [0x64, 0xff9b, 1, ..] => {
+            &[[12, 13, 14, 15], [9, 10, 11, 12], [7, 9, 10, 11], [6, 7, 9, 10]]
+        }
+        [0x2002, ..] => &[[2, 3, 4, 5]],
+        _ => &[],
+    };
+    let is_local = places.len() > 1;
+    let found = places.iter().map(move |place| Ipv4Addr::from(place.map(|at| octets[at])));
+    // A shorter address in the place of a longer prefix looks like one of this network.
+    found.filter(move |ip| !is_local || ip.octets()[0] != 0)
 }
 
 #[cfg(test)]
@@ -156,6 +167,11 @@ mod tests {
             "[64:ff9b::169.254.169.254]:80",
             "[2002:7f00:1::1]:80",
             "[::127.0.0.1]:80",
+            "[::ffff:0:127.0.0.1]:80",
+            "[64:ff9b:1::169.254.169.254]:80",
+            "[64:ff9b:1:7f00:0:100::]:80",
+            "[64:ff9b:1:0:7f:0:100:0]:80",
+            "[64:ff9b:1:a9:fe:a9fe::]:80",
         ] {
             assert!(refused(address).is_some(), "{address}");
         }
@@ -179,6 +195,9 @@ mod tests {
             "[fd00::1]:80",
             "100.64.0.1:80",
             "[64:ff9b::10.0.0.1]:80",
+            "[64:ff9b:1::10.0.0.1]:80",
+            "[64:ff9b:1:a00:0:100::]:80",
+            "[::ffff:0:10.0.0.1]:80",
         ] {
             assert_eq!(refused(address), None, "{address}");
         }

@@ -34,7 +34,7 @@ use crate::objects::{Name, ObjectKey, ObjectKind, ObjectStore, Stored};
 use crate::order::Age;
 use crate::ours;
 use crate::ownership::{self, RefusedClaim};
-use crate::scope::{Reports, Scope};
+use crate::scope::{Reports, Scope, capped};
 use crate::service::UpstreamPlan;
 use crate::settings::{HostOwnership, Settings};
 use crate::tls::{self, HttpsHosts};
@@ -160,15 +160,17 @@ impl Linked {
     fn reported(&self, memo: &Memo) -> Translation {
         let said = &self.said;
         let lists = [&said.classes, &said.ownership, &said.defaults, &said.certificates];
-        let fragments = self.fragments.iter().map(|fragment| &fragment.diagnostics);
-        let all = lists
+        let merged = lists
             .into_iter()
             .chain(said.membership.values())
             .chain(said.endpoints.values())
-            .chain(fragments)
             .flatten()
             .chain(memo.host_diagnostics());
-        Translation { report: Report::new(all.cloned().collect()), ..self.translation.clone() }
+        // In their order, so that it does not hang on anything else which of them are kept.
+        let merged = Report::new(merged.cloned().collect());
+        let mut all = capped(merged.diagnostics().to_vec());
+        all.extend(self.fragments.iter().flat_map(|fragment| &fragment.diagnostics).cloned());
+        Translation { report: Report::new(all), ..self.translation.clone() }
     }
 }
 

@@ -25,28 +25,36 @@ impl Reports {
         self.0.take()
     }
 
-    /// The same where all are about one object: of each code the first [`ALIKE_MAX`], and how many
-    /// more there are. Reports are copied and compared with every change of anything.
-    pub(crate) fn take_of_one(&self) -> Vec<Diagnostic> {
-        let mut counts: HashMap<Code, usize> = HashMap::new();
-        let mut more: BTreeMap<Code, Diagnostic> = BTreeMap::new();
-        let mut kept = self.0.take();
-        kept.retain(|diagnostic| {
-            let count = counts.entry(diagnostic.code).or_default();
-            *count += 1;
-            if *count > ALIKE_MAX {
-                more.entry(diagnostic.code).or_insert_with(|| diagnostic.clone());
-            }
-            *count <= ALIKE_MAX
-        });
-        kept.extend(more.into_iter().map(|(code, first)| {
-            let count = counts.get(&code).copied().unwrap_or_default().saturating_sub(ALIKE_MAX);
-            let message = format!("{count} more of this kind, of which this is the first");
-            Diagnostic { message, help: None, related: Vec::new(), ..first }
-        }));
-        kept.shrink_to_fit();
-        kept
+    /// The same, [`capped`].
+    pub(crate) fn take_capped(&self) -> Vec<Diagnostic> {
+        capped(self.0.take())
     }
+}
+
+/// Of each object and code the first [`ALIKE_MAX`], and how many more there are: reports are copied
+/// and compared with every change of anything.
+pub(crate) fn capped(mut kept: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    if kept.len() <= ALIKE_MAX {
+        return kept;
+    }
+    let mut counts: HashMap<(ObjectRef, Code), usize> = HashMap::new();
+    let mut more: BTreeMap<(ObjectRef, Code), Diagnostic> = BTreeMap::new();
+    kept.retain(|diagnostic| {
+        let alike = (diagnostic.object.clone(), diagnostic.code);
+        let count = counts.entry(alike.clone()).or_default();
+        *count += 1;
+        if *count > ALIKE_MAX {
+            more.entry(alike).or_insert_with(|| diagnostic.clone());
+        }
+        *count <= ALIKE_MAX
+    });
+    kept.extend(more.into_iter().map(|(alike, first)| {
+        let count = counts.get(&alike).copied().unwrap_or_default().saturating_sub(ALIKE_MAX);
+        let message = format!("{count} more of this kind, of which this is the first");
+        Diagnostic { message, help: None, related: Vec::new(), ..first }
+    }));
+    kept.shrink_to_fit();
+    kept
 }
 
 /// A place in an object.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::{Code, Severity};
 use serde_json::json;
-use translate::{Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
+use translate::{HostOwnership, Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
 
 fn translated(annotations: &BTreeMap<String, String>, rules: usize) -> Translation {
     let rule = |index| {
@@ -38,6 +38,40 @@ fn thousands_of_unknown_annotations_are_told_in_a_few_lines() {
     assert_eq!(count(&translation, Code::UnknownAnnotation), 101);
     let more = translation.report.diagnostics().iter().find(|said| said.message.contains("more"));
     assert!(more.is_some_and(|said| said.message.starts_with("2900 more of this kind")));
+}
+
+#[test]
+fn thousands_of_conflicts_with_others_are_told_in_a_few_lines_too() {
+    let host = |index| format!("host{index:04}.test");
+    let ingress = |namespace: &str, created: &str| {
+        let backend = json!({ "service": { "name": "missing", "port": { "number": 80 } } });
+        let paths = json!([{ "path": "/", "pathType": "Prefix", "backend": backend }]);
+        let rule = |index| json!({ "host": host(index), "http": { "paths": paths } });
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": {
+                "name": "loud", "namespace": namespace, "creationTimestamp": created,
+            },
+            "spec": { "rules": (0..1_000).map(rule).collect::<Vec<_>>() },
+        })
+    };
+    let mut objects = ObjectStore::new();
+    for (namespace, created) in
+        [("first", "2024-01-01T00:00:00Z"), ("second", "2025-01-01T00:00:00Z")]
+    {
+        for parsed in manifests::parse("", &ingress(namespace, created).to_string()).objects {
+            objects.apply(ObjectEvent::Applied(parsed.object));
+        }
+    }
+    let off = Settings::standalone();
+    let first =
+        Settings { host_ownership: HostOwnership::FirstNamespace, ..Settings::standalone() };
+    for (settings, code) in [(off, Code::RouteConflict), (first, Code::HostNotOwned)] {
+        let translation = translate::translate(&objects, &settings, &mut Memo::new());
+        assert_eq!(count(&translation, code), 101, "{code:?}");
+        let report = translation.report.diagnostics();
+        assert!(report.iter().any(|said| said.message.starts_with("900 more of this kind")));
+    }
 }
 
 #[test]

@@ -179,7 +179,7 @@ pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
     }
     fragment.plans = walk.plans;
     fragment.references = lookup.take();
-    fragment.diagnostics = reports.take_of_one();
+    fragment.diagnostics = reports.take_capped();
     fragment
 }
 
