@@ -1,7 +1,7 @@
 //! The admission webhook: what the API server asks before it stores an Ingress.
 //!
 //! ```text
-//! TLS ─► POST /validate, at most 1 MiB ─► review ─► compiler thread ─► verdict ─► allowed or not
+//! TLS ─► POST /validate, at most 8 MiB ─► review ─► compiler thread ─► verdict ─► allowed or not
 //! ```
 //!
 //! Everything is bounded: connections, reviews at once, bytes and time. What is over a bound gets
@@ -12,6 +12,7 @@ pub(crate) mod process;
 mod review;
 pub(crate) mod start;
 
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::Future;
@@ -19,6 +20,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -29,22 +31,30 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::Telemetry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 use translate::{Proposal, Verdict};
 
 use crate::control::Control;
 use key_pair::Shown;
 
-/// Connections at once; more wait to be accepted. An API server keeps few, and there are few.
+/// Connections at once. An API server keeps few, and there are few; one more ends the oldest of
+/// those that never had a review answered, and where all had, the oldest.
 const CONNECTIONS_MAX: usize = 64;
-/// Reviews at once; more are answered 429.
+/// Reviews at once; more wait for their turn, and are answered 429 when their time is up. They wait
+/// with their bodies read: who is slow to send has no turn.
 const REVIEWS_MAX: usize = 16;
-/// Bytes of a review; more are answered 413. An object is at most 1.5 MiB in etcd, and an Ingress
-/// that comes near is a mistake.
-const BODY_BYTES_MAX: usize = 1024 * 1024;
-/// Bytes of a larger one that are read off. An API server takes 3 MiB, and sends it twice.
-const READ_OFF_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a review; more are answered 413, and the `failurePolicy` decides. An object is at most
+/// 1.5 MiB in etcd, is longer in JSON, and comes with the one that it replaces: who makes an
+/// Ingress large must not have it stored without a review by that.
+const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of a larger one that are read off, so that its sender sees the answer.
+const READ_OFF_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of all reviews that are being read or answered; beyond it their senders wait.
+const BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;
+/// What bytes are counted in.
+const COUNTED_BYTES: usize = 1024;
 /// For a review, from its head to its answer; later ones are answered 504.
 const REVIEW_TIMEOUT: Duration = Duration::from_secs(1);
 /// For a handshake, and for a request's head.
@@ -61,7 +71,8 @@ pub(crate) type Review = Arc<dyn Fn(Proposal) -> Told + Send + Sync>;
 struct Shared {
     review: Review,
     reviews: Semaphore,
-    connections: Arc<Semaphore>,
+    /// Of [`COUNTED_BYTES`] each.
+    bytes: Semaphore,
     telemetry: Arc<Telemetry>,
 }
 
@@ -98,7 +109,7 @@ impl Webhook {
         let shared = Arc::new(Shared {
             review,
             reviews: Semaphore::new(REVIEWS_MAX),
-            connections: Arc::new(Semaphore::new(CONNECTIONS_MAX)),
+            bytes: Semaphore::new(BYTES_TOTAL_MAX / COUNTED_BYTES),
             telemetry,
         });
         control.handle().spawn(accept(self.listener, acceptor, shared));
@@ -114,18 +125,21 @@ async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor, shared: 
             return;
         }
     };
+    let mut open: VecDeque<Open> = VecDeque::with_capacity(CONNECTIONS_MAX);
     loop {
-        // The semaphore is never closed.
-        let Ok(permit) = Arc::clone(&shared.connections).acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, _)) => {
+                make_room(&mut open);
                 let (acceptor, shared) = (acceptor.clone(), Arc::clone(&shared));
-                tokio::spawn(async move {
-                    let served = serve(stream, acceptor, shared);
+                let has_answered = Arc::new(AtomicBool::new(false));
+                let served = serve(stream, acceptor, shared, Arc::clone(&has_answered));
+                let served = tokio::spawn(async move {
                     // Slow or broken clients are no news.
                     let _ = tokio::time::timeout(CONNECTION_TIMEOUT, served).await;
-                    drop(permit);
                 });
+                open.push_back(Open { task: served.abort_handle(), has_answered });
+                // Those that can be answered are, before they are the oldest.
+                tokio::task::yield_now().await;
             }
             // Out of files, most likely: wait for some to be closed.
             Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
@@ -133,7 +147,31 @@ async fn accept(listener: std::net::TcpListener, acceptor: TlsAcceptor, shared: 
     }
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
+/// A connection, from its accept on.
+struct Open {
+    task: AbortHandle,
+    /// A review that came by it was answered.
+    has_answered: Arc<AtomicBool>,
+}
+
+fn make_room(open: &mut VecDeque<Open>) {
+    open.retain(|connection| !connection.task.is_finished());
+    if open.len() < CONNECTIONS_MAX {
+        return;
+    }
+    let is_strange = |connection: &Open| !connection.has_answered.load(Ordering::Relaxed);
+    let at = open.iter().position(is_strange).unwrap_or(0);
+    if let Some(ended) = open.remove(at) {
+        ended.task.abort();
+    }
+}
+
+async fn serve(
+    stream: TcpStream,
+    acceptor: TlsAcceptor,
+    shared: Arc<Shared>,
+    has_answered: Arc<AtomicBool>,
+) {
     // Else the first answer of a connection waits, behind the tickets of its handshake, until their
     // receipt is confirmed: 40 ms. It is served all the same where that cannot be set.
     let _ = stream.set_nodelay(true);
@@ -141,8 +179,12 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor, shared: Arc<Shared>) {
         return;
     };
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&shared);
-        async move { Ok::<_, Infallible>(answer(request, &shared).await) }
+        let (shared, has_answered) = (Arc::clone(&shared), Arc::clone(&has_answered));
+        async move {
+            let response = answer(request, &shared).await;
+            has_answered.fetch_or(response.status() == StatusCode::OK, Ordering::Relaxed);
+            Ok::<_, Infallible>(response)
+        }
     });
     let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -160,12 +202,11 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<By
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let outcome = match shared.reviews.try_acquire() {
-        Err(_) => Err(Failure::Busy),
-        Ok(_permit) => tokio::time::timeout(REVIEW_TIMEOUT, validate(request, shared))
-            .await
-            .unwrap_or(Err(Failure::Late)),
-    };
+    let has_turn = AtomicBool::new(true);
+    let review = review(request, shared, &has_turn);
+    let outcome = tokio::time::timeout(REVIEW_TIMEOUT, review)
+        .await
+        .unwrap_or_else(|_| Err(if has_turn.into_inner() { Failure::Late } else { Failure::Busy }));
     match outcome {
         Ok((body, verdict)) => {
             let result = match (verdict.denied.is_empty(), verdict.warnings.is_empty()) {
@@ -213,7 +254,7 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy => write!(f, "{REVIEWS_MAX} reviews are under way"),
+            Self::Busy => write!(f, "{REVIEWS_MAX} reviews were under way all the time"),
             Self::Late => f.write_str("the review took too long"),
             Self::TooLarge => write!(f, "a review is at most {BODY_BYTES_MAX} bytes"),
             Self::Malformed(why) => f.write_str(why),
@@ -222,12 +263,22 @@ impl fmt::Display for Failure {
     }
 }
 
-async fn validate(
+/// Sets `has_turn` to whether it does not wait for others.
+async fn review(
     request: Request<Incoming>,
     shared: &Shared,
+    has_turn: &AtomicBool,
 ) -> Result<(Vec<u8>, Verdict), Failure> {
-    let body = read(request.into_body()).await?;
-    let mut question = review::read(&body).map_err(Failure::Malformed)?;
+    let (body, _counted) = read(request.into_body(), &shared.bytes).await?;
+    has_turn.store(false, Ordering::Relaxed);
+    // The semaphore is never closed.
+    let _turn = shared.reviews.acquire().await.map_err(|_| Failure::Busy)?;
+    has_turn.store(true, Ordering::Relaxed);
+    validate(&body, shared).await
+}
+
+async fn validate(body: &[u8], shared: &Shared) -> Result<(Vec<u8>, Verdict), Failure> {
+    let mut question = review::read(body).map_err(Failure::Malformed)?;
     let verdict = match question.proposal.take() {
         Some(proposal) => (shared.review)(proposal).await.ok_or(Failure::NotReady)?,
         None => Verdict::default(),
@@ -235,21 +286,27 @@ async fn validate(
     Ok((question.answer(&verdict), verdict))
 }
 
-/// The body, if it is not too large. What is too large is read off, within reason: a client that
-/// is still sending would not see why it is refused.
-async fn read(mut body: Incoming) -> Result<Vec<u8>, Failure> {
-    let (mut kept, mut length) = (Vec::new(), 0);
+/// The body, if it is not too large, and what it has of `bytes`. What is too large is read off,
+/// within reason: a client that is still sending would not see why it is refused.
+async fn read(
+    mut body: Incoming,
+    bytes: &Semaphore,
+) -> Result<(Vec<u8>, Vec<SemaphorePermit<'_>>), Failure> {
+    let (mut kept, mut length, mut counted) = (Vec::new(), 0, Vec::new());
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::Malformed(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
         if length <= BODY_BYTES_MAX {
+            let more = length.div_ceil(COUNTED_BYTES) - kept.len().div_ceil(COUNTED_BYTES);
+            let more = u32::try_from(more).unwrap_or(u32::MAX);
+            counted.push(bytes.acquire_many(more).await.map_err(|_| Failure::Busy)?);
             kept.extend_from_slice(&data);
         } else if length > READ_OFF_MAX {
             break;
         }
     }
-    if length > BODY_BYTES_MAX { Err(Failure::TooLarge) } else { Ok(kept) }
+    if length > BODY_BYTES_MAX { Err(Failure::TooLarge) } else { Ok((kept, counted)) }
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

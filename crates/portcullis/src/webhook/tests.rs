@@ -180,7 +180,7 @@ fn what_is_no_review_is_refused() {
 }
 
 #[test]
-fn more_than_a_mebibyte_is_not_read() {
+fn an_object_and_its_successor_of_any_size_are_reviewed_and_no_more() {
     let running = start(saying(Verdict::default()));
     assert_eq!(running.send("POST /validate", &vec![b' '; BODY_BYTES_MAX + 1]).0, 413);
     let mut just = review("CREATE", "Ingress", &ingress()).to_string().into_bytes();
@@ -213,22 +213,60 @@ fn slow() -> (Review, Sender<()>, Receiver<()>) {
 }
 
 #[test]
-fn what_takes_too_long_and_what_is_too_much_at_once_gets_no_review() {
+fn what_takes_too_long_gets_no_review_and_what_is_too_much_at_once_waits() {
     let (review_slowly, go, has_begun) = slow();
     let running = start(review_slowly);
     let body = review("CREATE", "Ingress", &ingress()).to_string();
     std::thread::scope(|scope| {
         let ask = || running.send("POST /validate", body.as_bytes()).0;
-        let waiting: Vec<_> = (0..REVIEWS_MAX).map(|_| scope.spawn(ask)).collect();
+        let mut waiting: Vec<_> = (0..REVIEWS_MAX).map(|_| scope.spawn(ask)).collect();
         for _ in 0..REVIEWS_MAX {
             has_begun.recv().unwrap();
         }
-        assert_eq!(ask(), 429);
-        for asked in waiting {
-            assert_eq!(asked.join().unwrap(), 504);
-        }
+        waiting.push(scope.spawn(ask));
+        assert!(has_begun.recv_timeout(REVIEW_TIMEOUT / 4).is_err(), "it has no turn yet");
+        go.send(()).unwrap();
+        has_begun.recv().expect("its turn comes when another is answered");
+        let answered: Vec<u16> = waiting.into_iter().map(|asked| asked.join().unwrap()).collect();
+        assert_eq!(answered.iter().filter(|&&status| status == 200).count(), 1, "{answered:?}");
+        assert_eq!(answered.iter().filter(|&&status| status == 504).count(), REVIEWS_MAX);
     });
     drop(go);
+}
+
+#[test]
+fn who_is_slow_to_send_and_who_never_asks_keeps_no_review_waiting() {
+    let running = start(saying(Verdict::default()));
+    let body = review("CREATE", "Ingress", &ingress()).to_string();
+    let mut known = running.connect(&running.root);
+    let mut ask = || {
+        let length = body.len();
+        write!(
+            known,
+            "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = [0; 12];
+        known.read_exact(&mut answer).expect("an answer in time");
+        assert_eq!(&answer, b"HTTP/1.1 200");
+        // The rest of the head, and a body of JSON.
+        let mut rest = vec![0; 16 * 1024];
+        let _ = known.read(&mut rest).unwrap();
+    };
+    ask();
+    let silent: Vec<_> =
+        (0..CONNECTIONS_MAX * 2).map(|_| TcpStream::connect(running.address).unwrap()).collect();
+    let slow: Vec<_> = (0..REVIEWS_MAX * 2)
+        .map(|_| {
+            let mut stream = running.connect(&running.root);
+            let head = "POST /validate HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{";
+            stream.write_all(head.as_bytes()).unwrap();
+            stream
+        })
+        .collect();
+    ask();
+    assert_eq!(running.send("POST /validate", body.as_bytes()).0, 200);
+    drop((silent, slow));
 }
 
 #[test]
