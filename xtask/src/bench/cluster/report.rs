@@ -163,7 +163,7 @@ impl Page<'_> {
             ("a change of endpoints is served", format!("{endpoints}/ms"), Some(ENDPOINTS_AIM)),
             ("any other change is served", format!("{others}/ms"), Some(OTHERS_AIM)),
             ("of it, until its build begins", format!("{others}/until_build_ms"), None),
-            ("its build, with the report on it", format!("{others}/build_ms"), None),
+            ("its build, and what is put away after it", format!("{others}/build_ms"), None),
         ] {
             let figure = |part: &str, aim| self.figure(&format!("{path}/{part}"), 1, aim);
             let shown = aim.map_or_else(|| "-".to_owned(), |aim| format!("{aim:.0}"));
@@ -182,9 +182,9 @@ impl Page<'_> {
             format_args!(
                 "\nA change is timed from the answer to its write until a request is answered as \
                  it says, looked at about every millisecond. What is before the build is the API \
-                 server's watch, and the gateway that takes the event in; the report comes after \
-                 the change is served. The metrics of the gateway count {:.0} builds for {:.0} \
-                 other changes, of {} ms on average.\n",
+                 server's watch, and the gateway that takes the event in; what the build replaced \
+                 is put away after the change is served. The metrics of the gateway count {:.0} \
+                 builds for {:.0} other changes, of {} ms on average.\n",
                 self.number(&format!("{others}/builds")),
                 self.number("/changes"),
                 self.figure(&format!("{others}/build_mean_ms"), 1, None),
