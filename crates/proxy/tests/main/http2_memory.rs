@@ -64,7 +64,8 @@ fn a_client_that_reads_nothing_makes_us_hold_no_more_than_allowed() {
             let mut streams = Vec::new();
             for _ in 0..STREAMS {
                 let mut send = send.clone().ready().await.unwrap();
-                streams.push(send.send_request(get("/1000000"), true).unwrap());
+                // More than its window, so that none has ended when the last arrives.
+                streams.push(send.send_request(get("/2000000"), true).unwrap());
             }
             streams
         };
