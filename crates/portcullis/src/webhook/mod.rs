@@ -269,7 +269,7 @@ async fn review(
     shared: &Shared,
     has_turn: &AtomicBool,
 ) -> Result<(Vec<u8>, Verdict), Failure> {
-    let (body, _counted) = read(request.into_body(), &shared.bytes).await?;
+    let (body, _counted) = read(request.into_body(), &shared.bytes, has_turn).await?;
     has_turn.store(false, Ordering::Relaxed);
     // The semaphore is never closed.
     let _turn = shared.reviews.acquire().await.map_err(|_| Failure::Busy)?;
@@ -288,11 +288,13 @@ async fn validate(body: &[u8], shared: &Shared) -> Result<(Vec<u8>, Verdict), Fa
 
 /// The body, if it is not too large, and what it has of `bytes`. What is too large is read off,
 /// within reason: a client that is still sending would not see why it is refused.
-async fn read(
+async fn read<'b>(
     mut body: Incoming,
-    bytes: &Semaphore,
-) -> Result<(Vec<u8>, Vec<SemaphorePermit<'_>>), Failure> {
-    let (mut kept, mut length, mut counted) = (Vec::new(), 0, Vec::new());
+    bytes: &'b Semaphore,
+    has_turn: &AtomicBool,
+) -> Result<(Vec<u8>, Option<SemaphorePermit<'b>>), Failure> {
+    let (mut kept, mut length) = (Vec::new(), 0);
+    let mut counted: Option<SemaphorePermit<'b>> = None;
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| Failure::Malformed(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
@@ -300,7 +302,13 @@ async fn read(
         if length <= BODY_BYTES_MAX {
             let more = length.div_ceil(COUNTED_BYTES) - kept.len().div_ceil(COUNTED_BYTES);
             let more = u32::try_from(more).unwrap_or(u32::MAX);
-            counted.push(bytes.acquire_many(more).await.map_err(|_| Failure::Busy)?);
+            has_turn.store(false, Ordering::Relaxed);
+            let more = bytes.acquire_many(more).await.map_err(|_| Failure::Busy)?;
+            has_turn.store(true, Ordering::Relaxed);
+            match &mut counted {
+                Some(counted) => counted.merge(more),
+                None => counted = Some(more),
+            }
             kept.extend_from_slice(&data);
         } else if length > READ_OFF_MAX {
             break;
