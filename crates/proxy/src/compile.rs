@@ -81,6 +81,8 @@ fn certificates(model: &Model, inputs: &Inputs<'_>) -> Arc<CertificateTable> {
         && model.certificates == known.certificates
         && model.sni == known.sni
         && model.default_certificate == known.default_certificate
+        // The last good configuration comes without keys, and they come with what is read then.
+        && certificates.has_all(model)
     {
         return Arc::clone(certificates);
     }
@@ -272,4 +274,47 @@ fn access(route: &Route) -> u64 {
     let mut hasher = DefaultHasher::new();
     route.policy.closed.is_some().hash(&mut hasher);
     hasher.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Certificate, CertificateId, KeyPair, PrivateKey, Provenance};
+    use telemetry::TelemetrySettings;
+
+    use super::*;
+
+    #[test]
+    fn keys_that_come_after_their_certificate_are_used() {
+        let made = rcgen::generate_simple_self_signed(vec!["a.test".to_owned()]).unwrap();
+        let id = CertificateId("one".into());
+        let certificate = Certificate {
+            names: vec!["a.test".into()],
+            not_before: 0,
+            not_after: i64::MAX,
+            provenance: Provenance::new(ObjectRef::new("Secret", "default", "a"), "data"),
+        };
+        let mut model = Model::default();
+        model.certificates.insert(id.clone(), certificate);
+        let key = PrivateKey::Pkcs8(made.signing_key.serialize_der().into());
+        let pair = KeyPair { chain: vec![made.cert.der().to_vec()], key };
+        let with: KeyMaterial = [(id, Arc::new(pair))].into();
+        let telemetry = Telemetry::new(TelemetrySettings::new(0));
+        let mut registry = Registry::default();
+        let mut build = |material: &KeyMaterial, previous: Option<&Snapshot>| {
+            let endpoints = EndpointTable::new();
+            let listeners = Vec::new();
+            let inputs = Inputs {
+                endpoints: &endpoints,
+                material,
+                listeners,
+                telemetry: &telemetry,
+                previous,
+            };
+            compile(&model, &inputs, &mut registry)
+        };
+        let without = build(&KeyMaterial::new(), None);
+        assert!(!without.certificates.has_all(&without.model));
+        let whole = build(&with, Some(&without));
+        assert!(whole.certificates.has_all(&whole.model));
+    }
 }

@@ -50,6 +50,11 @@ impl CertificateTable {
         Self { names, keys, default }
     }
 
+    /// Whether there is a key for every certificate of the Model that this is the table of.
+    pub(crate) fn has_all(&self, model: &Model) -> bool {
+        self.keys.len() == model.certificates.len()
+    }
+
     fn find(&self, server_name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = server_name.strip_suffix('.').unwrap_or(server_name).to_ascii_lowercase();
         if let Some(key) = self.names.get(&Hostname::Exact(name.as_str().into())) {
