@@ -17,6 +17,9 @@ pub(super) const HOLD_MAX: Duration = Duration::from_secs(2);
 /// the default certificate in place of one that is on its way.
 pub(super) const FIRST_HOLD_MAX: Duration = Duration::from_secs(30);
 
+/// How long all namespaces together may be waited for in a [`WINDOW`]: they are cheap to make.
+const TOTAL_MAX: Duration = Duration::from_secs(10);
+
 /// How long it is remembered what a namespace was waited for.
 const WINDOW: Duration = Duration::from_mins(1);
 
@@ -29,6 +32,8 @@ pub(super) struct Hold {
     waiting: Option<Waiting>,
     /// Bound: the namespaces whose objects were waited for in a [`WINDOW`].
     spent: HashMap<Namespace, Spent>,
+    /// By all of them.
+    total: Option<Spent>,
 }
 
 #[derive(Debug)]
@@ -36,6 +41,8 @@ struct Waiting {
     namespaces: BTreeSet<Namespace>,
     since: Instant,
     until: Instant,
+    /// It is the start that waits.
+    is_first: bool,
     /// Something has come since the last attempt.
     has_news: bool,
 }
@@ -54,17 +61,33 @@ impl Hold {
         max: Duration,
         now: Instant,
     ) -> bool {
+        let mut was_first = false;
         if let Some(former) = self.waiting.take() {
+            was_first = former.is_first;
+            let nothing = || Spent { first: former.since, time: Duration::ZERO };
+            let waited = now.min(former.until) - former.since;
             for namespace in former.namespaces {
-                let spent = Spent { first: former.since, time: Duration::ZERO };
-                self.spent.entry(namespace).or_insert(spent).time += now - former.since;
+                self.spent.entry(namespace).or_insert_with(nothing).time += waited;
             }
+            self.total.get_or_insert_with(nothing).time += waited;
         }
         self.spent.retain(|_, spent| now < spent.first + WINDOW);
+        self.total = self.total.take().filter(|total| now < total.first + WINDOW);
         let spent = |namespace| self.spent.get(namespace).map_or(Duration::ZERO, |s| s.time);
         let until = namespaces.iter().map(|namespace| now + max.saturating_sub(spent(namespace)));
-        let Some(until) = until.max().filter(|&until| until > now) else { return false };
-        self.waiting = Some(Waiting { namespaces, since: now, until, has_news: false });
+        let total = self.total.as_ref().map_or(Duration::ZERO, |total| total.time);
+        let at_last = now + TOTAL_MAX.max(max).saturating_sub(total);
+        let until = until.max().map(|until| until.min(at_last));
+        let Some(until) = until.filter(|&until| until > now) else {
+            if was_first {
+                // Nobody else was held up.
+                self.spent.clear();
+                self.total = None;
+            }
+            return false;
+        };
+        let is_first = max > HOLD_MAX;
+        self.waiting = Some(Waiting { namespaces, since: now, until, is_first, has_news: false });
         true
     }
 
@@ -125,5 +148,21 @@ mod tests {
         assert!(hold.waits_for(of(&["tenant", "other"]), HOLD_MAX, now));
         assert_eq!(hold.until(), Some(now + HOLD_MAX));
         assert!(hold.waits_for(of(&["tenant"]), HOLD_MAX, start + WINDOW * 2));
+    }
+
+    #[test]
+    fn many_namespaces_have_no_more_of_everybodys_time_than_a_few() {
+        let (mut hold, start) = (Hold::default(), Instant::now());
+        let mut now = start;
+        let mut waited = Duration::ZERO;
+        for tenant in 0..25 {
+            let name = format!("tenant-{tenant}");
+            if hold.waits_for(of(&[&name]), HOLD_MAX, now) {
+                now += HOLD_MAX;
+                waited += HOLD_MAX;
+            }
+        }
+        assert_eq!(waited, TOTAL_MAX);
+        assert!(hold.waits_for(of(&["other"]), HOLD_MAX, start + WINDOW * 2));
     }
 }
