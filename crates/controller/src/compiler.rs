@@ -283,6 +283,9 @@ impl Compiler {
     fn step(&mut self, now: Instant) {
         let Some(at) = self.next_step(now).filter(|&at| at <= now) else { return };
         match self.due {
+            Relevance::Endpoints | Relevance::Parts if self.pace.is_whole_due(now) => {
+                self.build_all();
+            }
             Relevance::None if self.is_report_due && self.current.is_some() => self.report(),
             Relevance::None => {
                 debug_assert!(at <= now);
@@ -344,8 +347,9 @@ impl Compiler {
             self.pace.built(is_whole, started, Instant::now());
             return false;
         }
-        self.has_failed = false;
         let before = self.current.replace(translation);
+        // After a failure nobody knows whether that one is served.
+        let before = before.filter(|_| !std::mem::take(&mut self.has_failed));
         self.ask_names();
         let difference =
             self.current.as_ref().and_then(|new| changes::between(before.as_ref(), new));

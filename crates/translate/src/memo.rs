@@ -5,7 +5,7 @@
 //! never changes a result: translating with one
 //! gives what translating without one gives. What was not used in a translation is forgotten.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Weak};
 
@@ -314,7 +314,13 @@ pub(crate) struct Leaves {
     /// From how many certificates on those that nobody holds are looked for.
     swept: usize,
     patterns: RefCell<HashMap<Box<str>, Pattern>>,
+    /// Bytes of the texts of `patterns`.
+    pattern_bytes: Cell<usize>,
 }
+
+/// More bytes of patterns than this are dropped all at once: who writes others again and again must
+/// not fill the memory. What is said of a pattern repeats it once or twice.
+const PATTERN_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// Fewer certificates than this are not looked through for those that nobody holds.
 const SWEEP_MIN: usize = 64;
@@ -352,7 +358,13 @@ impl Leaves {
             return known.clone();
         }
         let checked = pattern::check(text);
-        self.patterns.borrow_mut().insert(text.into(), checked.clone());
+        let mut patterns = self.patterns.borrow_mut();
+        if self.pattern_bytes.get() + text.len() > PATTERN_BYTES_MAX {
+            patterns.clear();
+            self.pattern_bytes.set(0);
+        }
+        self.pattern_bytes.set(self.pattern_bytes.get() + text.len());
+        patterns.insert(text.into(), checked.clone());
         checked
     }
 
@@ -373,6 +385,7 @@ impl Leaves {
         }
         if self.patterns.get_mut().len() > LEAVES_MAX {
             self.patterns.get_mut().clear();
+            self.pattern_bytes.set(0);
         }
     }
 }

@@ -9,6 +9,10 @@ pub(super) const REBUILD: Duration = Duration::from_hours(1);
 /// report; more, where a whole build takes more than a twentieth of it.
 pub(super) const CHECK_QUIET: Duration = Duration::from_secs(1);
 
+/// So long after a whole build the next one comes, however many short builds there are: caches are
+/// swept by it, and what is said of time is renewed.
+const WHOLE_AT_LAST: Duration = Duration::from_mins(1);
+
 /// When builds may start.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
@@ -39,8 +43,18 @@ impl Pace {
     /// When a whole build is due although nothing changed.
     pub(super) fn next_check(&self) -> Option<Instant> {
         if self.is_unchecked {
-            return Some(self.last_end? + CHECK_QUIET.max(self.last_full_took * 20));
+            let quiet = self.last_end? + CHECK_QUIET.max(self.last_full_took * 20);
+            return Some(self.whole_at_last().map_or(quiet, |at_last| quiet.min(at_last)));
         }
         Some(self.last_full_end? + REBUILD)
+    }
+
+    /// Whether a build that is due must be a whole one.
+    pub(super) fn is_whole_due(&self, now: Instant) -> bool {
+        self.is_unchecked && self.whole_at_last().is_some_and(|at_last| at_last <= now)
+    }
+
+    fn whole_at_last(&self) -> Option<Instant> {
+        Some(self.last_full_end? + WHOLE_AT_LAST.max(self.last_full_took * 20))
     }
 }

@@ -296,6 +296,13 @@ fn a_build_waits_as_long_after_the_last_as_that_took() {
     pace.built(true, later, later + Duration::from_millis(200));
     pace.built(false, later, later);
     assert_eq!(pace.next_check(), Some(later + Duration::from_secs(4)), "twenty times as long");
+    // However often something changes, everything is built once in a minute.
+    let whole = later + Duration::from_millis(200);
+    let busy = whole + Duration::from_secs(59);
+    pace.built(false, busy, busy);
+    assert_eq!(pace.next_check(), Some(whole + Duration::from_mins(1)));
+    assert!(!pace.is_whole_due(busy));
+    assert!(pace.is_whole_due(whole + Duration::from_mins(1)));
 }
 
 #[test]
