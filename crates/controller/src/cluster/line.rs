@@ -118,6 +118,9 @@ pub(super) fn client(
     connector.set_connect_timeout(config.connect_timeout);
     connector.set_read_timeout(config.read_timeout);
     connector.set_write_timeout(config.write_timeout);
+    // One that was left idle may be as dead as the one whose end has us connect anew: a request on
+    // it would find that out after half a minute more.
+    let pool = Builder::new(TokioExecutor::new()).pool_idle_timeout(liveness.idle).to_owned();
     let tries = gate.as_ref().map(|_| RetryLayer::new(RetryPolicy::server_retry()));
     let service = ServiceBuilder::new()
         .layer(config.base_uri_layer())
@@ -138,7 +141,7 @@ pub(super) fn client(
         })
         .and_then(heed)
         .map_err(BoxError::from)
-        .service(Builder::new(TokioExecutor::new()).build::<_, kube::client::Body>(connector));
+        .service(pool.build::<_, kube::client::Body>(connector));
     Ok(ClientBuilder::new(service, config.default_namespace).build())
 }
 
