@@ -1,6 +1,7 @@
 //! A TCP line that can be cut, slowed, blocked, and laid anew: to an API server whose connections
 //! are to suffer, or to gateways whose replicas come and go.
 
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -9,6 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use socket2::{SockFilter, SockRef};
+
+use crate::wait_until;
 
 /// A line from an address of its own to others, in turn; it ends when dropped.
 pub struct Cable {
@@ -79,9 +82,28 @@ impl Cable {
         // Of every packet nothing: dropped before the kernel looks at it.
         let nothing = [SockFilter::new(6, 0, 0, 0)];
         for (client, server) in lock(&self.shared.open).drain(..) {
-            for end in [client, server] {
-                SockRef::from(&end).attach_filter(&nothing).expect("a filter of one's own socket");
-                // It must not end, which would be a word.
+            let ends = [client, server];
+            // What an end still has to send it would send again and again, and whoever is gone
+            // sends nothing.
+            wait_until("all that was sent is acknowledged", || {
+                if ends.iter().any(has_bytes_under_way) {
+                    return false;
+                }
+                for end in &ends {
+                    let filtered = SockRef::from(end).attach_filter(&nothing);
+                    filtered.expect("a filter of one's own socket");
+                }
+                // What came in between has to be sent again, once it can be heard.
+                let is_quiet = !ends.iter().any(has_bytes_under_way);
+                if !is_quiet {
+                    for end in &ends {
+                        SockRef::from(end).detach_filter().expect("its own filter");
+                    }
+                }
+                is_quiet
+            });
+            // Its end would be a word.
+            for end in ends {
                 std::mem::forget(end);
             }
         }
@@ -161,6 +183,23 @@ fn pass(mut from: TcpStream, mut to: TcpStream, shared: &Shared) {
     let _ = to.shutdown(Shutdown::Write);
 }
 
+/// Whether bytes wait in this end: to be acknowledged by the peer, or to be read.
+fn has_bytes_under_way(end: &TcpStream) -> bool {
+    let port = |address: std::io::Result<SocketAddr>| address.map(|address| address.port());
+    let (Ok(own), Ok(of_peer)) = (port(end.local_addr()), port(end.peer_addr())) else {
+        return false;
+    };
+    // A line has a number, both addresses, the state, and how many bytes wait, in hexadecimal.
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").expect("the table of connections");
+    let row = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).find(|row| {
+        let is = |column: usize, port: u16| {
+            row.get(column).is_some_and(|address| address.ends_with(&format!(":{port:04X}")))
+        };
+        is(1, own) && is(2, of_peer)
+    });
+    row.is_some_and(|row| row.get(4) != Some(&"00000000:00000000"))
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -168,8 +207,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::client::raw::RawClient;
-    use crate::{Endpoint, wait_until};
+    use crate::Endpoint;
+    use crate::client::raw::{RawClient, is_timeout};
 
     const GET: &str = "GET / HTTP/1.1\r\nHost: x\r\n\r\n";
 
@@ -183,6 +222,19 @@ mod tests {
         assert!(client.try_send(GET).is_err() || client.try_read_response("GET").is_err());
         assert_eq!(RawClient::connect(cable.address()).exchange(GET).status(), 204);
         assert_eq!(cable.connections(), 2);
+    }
+
+    #[test]
+    fn what_vanished_says_nothing_more_and_ends_nothing() {
+        let endpoint = Endpoint::answering("HTTP/1.1 204 No Content\r\n\r\n");
+        let cable = Cable::to(endpoint.address());
+        let mut client = RawClient::connect(cable.address());
+        assert_eq!(client.exchange(GET).status(), 204);
+        cable.vanish();
+        client.send(GET);
+        client.patience(Duration::from_millis(100));
+        assert!(is_timeout(&client.read_some().expect_err("an answer")));
+        assert_eq!(RawClient::connect(cable.address()).exchange(GET).status(), 204);
     }
 
     #[test]
