@@ -31,8 +31,9 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use telemetry::Telemetry;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::AbortHandle;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
 use translate::{Proposal, Verdict};
 
@@ -51,8 +52,11 @@ const REVIEWS_MAX: usize = 16;
 const BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a larger one that are read off, so that its sender sees the answer.
 const READ_OFF_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of all reviews that are being read or answered; beyond it their senders wait.
+/// Bytes of all larger reviews that are being read or answered; beyond it their senders wait.
 const BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of a review that are not counted: with [`CONNECTIONS_MAX`], 4 MiB. Nearly every review is
+/// smaller, and waits for nobody who sends a large one slowly.
+const UNCOUNTED_BYTES: usize = 64 * 1024;
 /// What bytes are counted in.
 const COUNTED_BYTES: usize = 1024;
 /// For a review, from its head to its answer; later ones are answered 504.
@@ -70,10 +74,21 @@ pub(crate) type Review = Arc<dyn Fn(Proposal) -> Told + Send + Sync>;
 
 struct Shared {
     review: Review,
-    reviews: Semaphore,
+    reviews: Arc<Semaphore>,
     /// Of [`COUNTED_BYTES`] each.
-    bytes: Semaphore,
+    bytes: Arc<Semaphore>,
     telemetry: Arc<Telemetry>,
+}
+
+impl Shared {
+    fn new(review: Review, telemetry: Arc<Telemetry>) -> Arc<Self> {
+        Arc::new(Self {
+            review,
+            reviews: Arc::new(Semaphore::new(REVIEWS_MAX)),
+            bytes: Arc::new(Semaphore::new(BYTES_TOTAL_MAX / COUNTED_BYTES)),
+            telemetry,
+        })
+    }
 }
 
 /// The listener, bound and not serving yet.
@@ -105,13 +120,16 @@ impl Webhook {
         telemetry: Arc<Telemetry>,
         control: &Control,
     ) -> Result<(), rustls::Error> {
+        self.serve_with(shown, Shared::new(review, telemetry), control)
+    }
+
+    fn serve_with(
+        self,
+        shown: Arc<Shown>,
+        shared: Arc<Shared>,
+        control: &Control,
+    ) -> Result<(), rustls::Error> {
         let acceptor = TlsAcceptor::from(Arc::new(shown.config()?));
-        let shared = Arc::new(Shared {
-            review,
-            reviews: Semaphore::new(REVIEWS_MAX),
-            bytes: Semaphore::new(BYTES_TOTAL_MAX / COUNTED_BYTES),
-            telemetry,
-        });
         control.handle().spawn(accept(self.listener, acceptor, shared));
         Ok(())
     }
@@ -202,12 +220,7 @@ async fn answer(request: Request<Incoming>, shared: &Shared) -> Response<Full<By
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let has_turn = AtomicBool::new(true);
-    let review = review(request, shared, &has_turn);
-    let outcome = tokio::time::timeout(REVIEW_TIMEOUT, review)
-        .await
-        .unwrap_or_else(|_| Err(if has_turn.into_inner() { Failure::Late } else { Failure::Busy }));
-    match outcome {
+    match review(request.into_body(), shared).await {
         Ok((body, verdict)) => {
             let result = match (verdict.denied.is_empty(), verdict.warnings.is_empty()) {
                 (false, _) => "denied",
@@ -231,6 +244,7 @@ enum Failure {
     Late,
     TooLarge,
     Malformed(String),
+    Unreadable,
     NotReady,
 }
 
@@ -241,6 +255,7 @@ impl Failure {
             Self::Late => (StatusCode::GATEWAY_TIMEOUT, false),
             Self::TooLarge => (StatusCode::PAYLOAD_TOO_LARGE, false),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, false),
+            Self::Unreadable => (StatusCode::INTERNAL_SERVER_ERROR, false),
             Self::NotReady => (StatusCode::SERVICE_UNAVAILABLE, true),
         };
         let mut response = plain(status, format!("{self}\n"));
@@ -254,31 +269,41 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy => write!(f, "{REVIEWS_MAX} reviews were under way all the time"),
+            Self::Busy => f.write_str("too many reviews were under way all the time"),
             Self::Late => f.write_str("the review took too long"),
             Self::TooLarge => write!(f, "a review is at most {BODY_BYTES_MAX} bytes"),
             Self::Malformed(why) => f.write_str(why),
+            Self::Unreadable => f.write_str("the review could not be read: the log says why"),
             Self::NotReady => f.write_str("the objects of the cluster have not been read yet"),
         }
     }
 }
 
-/// Sets `has_turn` to whether it does not wait for others.
-async fn review(
-    request: Request<Incoming>,
-    shared: &Shared,
-    has_turn: &AtomicBool,
-) -> Result<(Vec<u8>, Verdict), Failure> {
-    let (body, _counted) = read(request.into_body(), &shared.bytes, has_turn).await?;
-    has_turn.store(false, Ordering::Relaxed);
-    // The semaphore is never closed.
-    let _turn = shared.reviews.acquire().await.map_err(|_| Failure::Busy)?;
-    has_turn.store(true, Ordering::Relaxed);
-    validate(&body, shared).await
+/// A body, and what it has of the bytes of all.
+struct Body {
+    bytes: Vec<u8>,
+    _counted: Option<OwnedSemaphorePermit>,
 }
 
-async fn validate(body: &[u8], shared: &Shared) -> Result<(Vec<u8>, Verdict), Failure> {
-    let mut question = review::read(body).map_err(Failure::Malformed)?;
+async fn review(body: Incoming, shared: &Shared) -> Result<(Vec<u8>, Verdict), Failure> {
+    let deadline = Instant::now() + REVIEW_TIMEOUT;
+    let body = read(body, &shared.bytes, deadline).await?;
+    let turn = turn(&shared.reviews, 1, deadline).await?;
+    by(deadline, Failure::Late, validate(body, turn, shared)).await?
+}
+
+/// Reads on a thread of its own: a large body is long in the reading, and the runtime has others to
+/// serve meanwhile. There are no more threads than turns: a turn that nobody waits for any more is
+/// kept until its body has been read.
+async fn validate(
+    body: Body,
+    turn: OwnedSemaphorePermit,
+    shared: &Shared,
+) -> Result<(Vec<u8>, Verdict), Failure> {
+    let read = tokio::task::spawn_blocking(move || (review::read(&body.bytes), turn));
+    // A panic there was printed when it happened.
+    let (question, _turn) = read.await.map_err(|_| Failure::Unreadable)?;
+    let mut question = question.map_err(Failure::Malformed)?;
     let verdict = match question.proposal.take() {
         Some(proposal) => (shared.review)(proposal).await.ok_or(Failure::NotReady)?,
         None => Verdict::default(),
@@ -286,35 +311,55 @@ async fn validate(body: &[u8], shared: &Shared) -> Result<(Vec<u8>, Verdict), Fa
     Ok((question.answer(&verdict), verdict))
 }
 
-/// The body, if it is not too large, and what it has of `bytes`. What is too large is read off,
-/// within reason: a client that is still sending would not see why it is refused.
-async fn read<'b>(
+/// The body, if it is not too large. What is too large is read off, within reason: a client that is
+/// still sending would not see why it is refused.
+async fn read(
     mut body: Incoming,
-    bytes: &'b Semaphore,
-    has_turn: &AtomicBool,
-) -> Result<(Vec<u8>, Option<SemaphorePermit<'b>>), Failure> {
+    bytes: &Arc<Semaphore>,
+    deadline: Instant,
+) -> Result<Body, Failure> {
     let (mut kept, mut length) = (Vec::new(), 0);
-    let mut counted: Option<SemaphorePermit<'b>> = None;
-    while let Some(frame) = body.frame().await {
+    let mut counted: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = by(deadline, Failure::Late, body.frame()).await? {
         let frame = frame.map_err(|error| Failure::Malformed(error.to_string()))?;
         let Ok(data) = frame.into_data() else { continue };
         length += data.len();
         if length <= BODY_BYTES_MAX {
-            let more = length.div_ceil(COUNTED_BYTES) - kept.len().div_ceil(COUNTED_BYTES);
-            let more = u32::try_from(more).unwrap_or(u32::MAX);
-            has_turn.store(false, Ordering::Relaxed);
-            let more = bytes.acquire_many(more).await.map_err(|_| Failure::Busy)?;
-            has_turn.store(true, Ordering::Relaxed);
-            match &mut counted {
-                Some(counted) => counted.merge(more),
-                None => counted = Some(more),
+            let of_length = length.saturating_sub(UNCOUNTED_BYTES).div_ceil(COUNTED_BYTES);
+            let has = counted.as_ref().map_or(0, OwnedSemaphorePermit::num_permits);
+            if let Some(more) = of_length.checked_sub(has).filter(|&more| more > 0) {
+                let more = turn(bytes, more, deadline).await?;
+                match &mut counted {
+                    Some(counted) => counted.merge(more),
+                    None => counted = Some(more),
+                }
             }
             kept.extend_from_slice(&data);
         } else if length > READ_OFF_MAX {
             break;
         }
     }
-    if length > BODY_BYTES_MAX { Err(Failure::TooLarge) } else { Ok((kept, counted)) }
+    if length > BODY_BYTES_MAX {
+        return Err(Failure::TooLarge);
+    }
+    Ok(Body { bytes: kept, _counted: counted })
+}
+
+/// So many of what others have as well, as soon as they are free.
+async fn turn(
+    of: &Arc<Semaphore>,
+    count: usize,
+    deadline: Instant,
+) -> Result<OwnedSemaphorePermit, Failure> {
+    let count = u32::try_from(count).unwrap_or(u32::MAX);
+    let had = by(deadline, Failure::Busy, Arc::clone(of).acquire_many_owned(count)).await?;
+    // It is never closed.
+    had.map_err(|_| Failure::Busy)
+}
+
+/// What comes in time, else the failure.
+async fn by<F: Future>(deadline: Instant, late: Failure, what: F) -> Result<F::Output, Failure> {
+    tokio::time::timeout_at(deadline, what).await.map_err(|_| late)
 }
 
 fn plain(status: StatusCode, text: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use model::Diagnostic;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::value::RawValue;
 use translate::{Proposal, Verdict};
 
 const API_VERSION: &str = "admission.k8s.io/v1";
@@ -19,22 +19,24 @@ const REASONS_MAX: usize = 10;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct Asked<'a> {
     api_version: String,
     kind: String,
-    request: Request,
+    #[serde(borrow)]
+    request: Request<'a>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Request {
+struct Request<'a> {
     uid: String,
     kind: GroupVersionKind,
     operation: String,
-    #[serde(default)]
-    object: Value,
-    #[serde(default)]
-    old_object: Value,
+    /// As they came, and not as trees of values, which are ten times as large.
+    #[serde(borrow)]
+    object: Option<&'a RawValue>,
+    #[serde(borrow)]
+    old_object: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]
@@ -57,7 +59,7 @@ pub(super) struct Question {
 /// # Errors
 /// When it is no such review, or what it calls an Ingress is none; half a sentence.
 pub(super) fn read(body: &[u8]) -> Result<Question, String> {
-    let asked: Asked = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+    let asked: Asked<'_> = serde_json::from_slice(body).map_err(|error| error.to_string())?;
     if asked.api_version != API_VERSION || asked.kind != KIND {
         return Err(format!("{} of `{}` is not read", asked.kind, asked.api_version));
     }
@@ -70,9 +72,9 @@ pub(super) fn read(body: &[u8]) -> Result<Question, String> {
     if !is_ingress || !matches!(&*operation, "CREATE" | "UPDATE") {
         return Ok(Question { uid, proposal: None });
     }
-    let before = (!old_object.is_null()).then(|| old_object.to_string());
+    let object = object.ok_or("the request has no object")?;
     let proposal =
-        Proposal::read(object.to_string().as_bytes(), before.as_deref().map(str::as_bytes))
+        Proposal::read(object.get().as_bytes(), old_object.map(|old| old.get().as_bytes()))
             .map_err(|problem| format!("the object is no Ingress: {problem}"))?;
     Ok(Question { uid, proposal: Some(proposal) })
 }

@@ -19,7 +19,7 @@ use super::*;
 struct Running {
     address: SocketAddr,
     shown: Arc<Shown>,
-    telemetry: Arc<Telemetry>,
+    shared: Arc<Shared>,
     root: CertificateDer<'static>,
     _control: Control,
 }
@@ -38,8 +38,9 @@ fn start(review: Review) -> Running {
     shown.replace(&pair).unwrap();
     let telemetry = Telemetry::new(TelemetrySettings::new(1));
     let control = Control::start("webhook").unwrap();
-    webhook.serve(Arc::clone(&shown), review, Arc::clone(&telemetry), &control).unwrap();
-    Running { address, shown, telemetry, root, _control: control }
+    let shared = Shared::new(review, telemetry);
+    webhook.serve_with(Arc::clone(&shown), Arc::clone(&shared), &control).unwrap();
+    Running { address, shown, shared, root, _control: control }
 }
 
 fn saying(verdict: Verdict) -> Review {
@@ -122,7 +123,7 @@ fn what_is_right_is_allowed() {
         "response": {"uid": "7", "allowed": true},
     });
     assert_eq!(answer, expected);
-    let metrics = running.telemetry.render_prometheus();
+    let metrics = running.shared.telemetry.render_prometheus();
     assert!(metrics.contains("portcullis_webhook_reviews_total{result=\"allowed\"} 1"));
 }
 
@@ -170,13 +171,14 @@ fn what_is_no_review_is_refused() {
     let mut old = review("CREATE", "Ingress", &ingress());
     old["apiVersion"] = json!("admission.k8s.io/v1beta1");
     let wrong = review("CREATE", "Ingress", &json!({"spec": 7}));
-    for body in ["", "{", "{}", &old.to_string(), &wrong.to_string()] {
+    let none = review("CREATE", "Ingress", &Value::Null);
+    for body in ["", "{", "{}", &old.to_string(), &wrong.to_string(), &none.to_string()] {
         assert_eq!(running.send("POST /validate", body.as_bytes()).0, 400, "{body}");
     }
     assert_eq!(running.send("GET /validate", b"").0, 405);
     assert_eq!(running.send("POST /", b"{}").0, 404);
-    let metrics = running.telemetry.render_prometheus();
-    assert!(metrics.contains("portcullis_webhook_reviews_total{result=\"failed\"} 5"));
+    let metrics = running.shared.telemetry.render_prometheus();
+    assert!(metrics.contains("portcullis_webhook_reviews_total{result=\"failed\"} 6"));
 }
 
 #[test]
@@ -267,6 +269,22 @@ fn who_is_slow_to_send_and_who_never_asks_keeps_no_review_waiting() {
     ask();
     assert_eq!(running.send("POST /validate", body.as_bytes()).0, 200);
     drop((silent, slow));
+}
+
+#[test]
+fn while_large_reviews_have_all_bytes_there_are_only_large_ones_wait() {
+    let running = start(saying(Verdict::default()));
+    let all = BYTES_TOTAL_MAX / COUNTED_BYTES;
+    let taken = Arc::clone(&running.shared.bytes);
+    let taken = taken.try_acquire_many_owned(u32::try_from(all).unwrap()).unwrap();
+    let mut body = review("CREATE", "Ingress", &ingress()).to_string().into_bytes();
+    body.resize(UNCOUNTED_BYTES, b' ');
+    let large = [&*body, b" "].concat();
+    assert_eq!(running.send("POST /validate", &body).0, 200);
+    assert_eq!(running.send("POST /validate", &large).0, 429);
+    drop(taken);
+    assert_eq!(running.send("POST /validate", &large).0, 200);
+    assert_eq!(running.shared.bytes.available_permits(), all, "what is answered gives back");
 }
 
 #[test]

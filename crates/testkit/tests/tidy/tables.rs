@@ -119,6 +119,10 @@ const CLOCK: &[Row] = &[
         reason: "the thread that watches waits for events and for time",
     },
     Row {
+        file: "crates/portcullis/src/webhook/mod.rs",
+        reason: "a review has a deadline for all its parts together",
+    },
+    Row {
         file: "crates/proxy/src/downstream/http1.rs",
         reason: "the age of a connection and the length of an exchange",
     },
