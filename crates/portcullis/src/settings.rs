@@ -7,6 +7,7 @@
 pub mod file;
 pub mod layer;
 pub mod reference;
+pub mod selector;
 pub mod suggest;
 pub mod value;
 
@@ -20,6 +21,7 @@ use ipnet::IpNet;
 
 use controller::Address;
 use layer::{Given, Layers, Origin, find, not_one, unreadable};
+use selector::LabelSelector;
 use translate::{EndpointOverride, HostOwner, NamedService};
 use value::{
     AccessLog, Auto, Dialect, EndpointAddresses, ExternalNames, Format, HostOwnership, HttpPath,
@@ -249,7 +251,8 @@ settings! {
         watch_namespace: many String = "watch-namespace" "NAMESPACE" [];
         /// Read the objects of namespaces with these labels alone.
         /// Of cluster-wide rights it needs one: to list and watch Namespaces.
-        namespace_selector: one OrOff<String> = "namespace-selector" "SELECTOR" ["off"];
+        namespace_selector: one OrOff<LabelSelector> =
+            "namespace-selector" "SELECTOR" ["off"];
         /// Which Secrets are read.
         /// `referenced` reads those that an Ingress or a setting names, one by one;
         /// `all-tls` reads every Secret of type `kubernetes.io/tls` there is.
@@ -267,7 +270,7 @@ settings! {
         publish_address: many Address = "publish-address" "ADDRESS" [];
         /// Write the addresses of the nodes under the ready pods with these labels, in the
         /// namespace of this pod, into the status of the Ingresses that are served.
-        publish_nodes: one OrOff<String> = "publish-nodes" "SELECTOR" ["off"];
+        publish_nodes: one OrOff<LabelSelector> = "publish-nodes" "SELECTOR" ["off"];
         /// Take what this gateway wrote out of the status again when its last replica ends.
         /// Without it, addresses stay: what follows them, such as DNS records, would be deleted.
         clear_status_on_exit: one bool = "clear-status-on-exit" "BOOL" ["false"];

@@ -16,6 +16,7 @@ use proxy::{Limits, ProxySettings};
 use telemetry::{LogTarget, TelemetrySettings};
 
 use crate::machine::Cpus;
+use crate::settings::selector::LabelSelector;
 use crate::settings::value::{
     AccessLog, Auto, Dialect, EndpointAddresses, ExternalNames, Format, HostOwnership, LogLevel,
     NamespacedName, OrOff, RefusedAnnotations, Secrets, Size,
@@ -146,7 +147,7 @@ pub(crate) fn api_server(settings: &Settings) -> ApiServer {
 /// What is read from it.
 pub(crate) fn cluster(settings: &Settings, clients: Clients) -> ClusterSettings {
     let scope = match settings.namespace_selector.at() {
-        Some(selector) => Scope::Selected(selector),
+        Some(LabelSelector(selector)) => Scope::Selected(selector),
         None if settings.watch_namespace.is_empty() => Scope::All,
         None => Scope::Namespaces(settings.watch_namespace.iter().cloned().collect()),
     };
@@ -160,7 +161,7 @@ fn report(settings: &Settings) -> Option<ReportSettings> {
     let namespace = pod_namespace(settings);
     let published = match (settings.publish_service.at(), settings.publish_nodes.at()) {
         (Some(NamespacedName { namespace, name }), _) => Published::Service { namespace, name },
-        (None, Some(selector)) => Published::Nodes { namespace, selector },
+        (None, Some(LabelSelector(selector))) => Published::Nodes { namespace, selector },
         (None, None) if settings.publish_address.is_empty() => Published::Nothing,
         (None, None) => Published::Addresses(settings.publish_address.clone()),
     };

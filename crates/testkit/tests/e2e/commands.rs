@@ -113,6 +113,10 @@ fn what_is_misspelt_is_refused_wherever_it_stands_and_the_right_word_is_proposed
     assert_eq!(value.status.code(), Some(2));
     let told = said(&value);
     assert!(told.contains("json"), "{told}");
+    let selector = program(&["run", "--cluster", "--namespace-selector", "team=shop,,"]);
+    assert_eq!(selector.status.code(), Some(2));
+    let told = said(&selector);
+    assert!(told.contains("`,` where a label should be"), "{told}");
 }
 
 #[test]
