@@ -111,15 +111,22 @@ fn is_this_network(ip: IpAddr) -> bool {
 
 /// The IPv4 addresses that a translator on the way could send to: of NAT64's well-known prefix
 /// (RFC 6052) and its local one (RFC 8215), where it depends on the translator how long the prefix
-/// is, of 6to4 (RFC 3056), IPv4-translated (RFC 2765), or IPv4-compatible (RFC 4291 section
-/// 2.5.5.1).
+/// is, of 6to4 (RFC 3056), Teredo (RFC 4380 section 4), ISATAP (RFC 5214 section 6.1),
+/// IPv4-translated (RFC 2765), or IPv4-compatible (RFC 4291 section 2.5.5.1).
 fn embedded(ip: IpAddr) -> impl Iterator<Item = Ipv4Addr> {
     let (segments, octets) = match ip {
         IpAddr::V4(_) => ([1; 8], [1; 16]),
+        // Teredo writes every bit of the address as its opposite.
+        IpAddr::V6(ip) if ip.segments()[..2] == [0x2001, 0] => {
+            (ip.segments(), ip.octets().map(|octet| !octet))
+        }
         IpAddr::V6(ip) => (ip.segments(), ip.octets()),
     };
     let places: &[[usize; 4]] = match segments {
-        [0x64, 0xff9b, 0, 0, 0, 0, ..] | [0, 0, 0, 0, 0 | 0xffff, 0, ..] => &[[12, 13, 14, 15]],
+        [0x64, 0xff9b, 0, 0, 0, 0, ..]
+        | [0, 0, 0, 0, 0 | 0xffff, 0, ..]
+        | [0x2001, 0, ..]
+        | [_, _, _, _, 0 | 0x200, 0x5efe, ..] => &[[12, 13, 14, 15]],
         // Prefixes of 96, 64, 56 and 48 bits; octet 8 is none of an address (RFC 6052 section 2.2).
         [0x64, 0xff9b, 1, ..] => {
             &[[12, 13, 14, 15], [9, 10, 11, 12], [7, 9, 10, 11], [6, 7, 9, 10]]
@@ -169,6 +176,9 @@ mod tests {
             "[::127.0.0.1]:80",
             "[::ffff:0:127.0.0.1]:80",
             "[64:ff9b:1::169.254.169.254]:80",
+            "[2001::5601:5601]:80",
+            "[2001:db8:1:2:0:5efe:169.254.169.254]:80",
+            "[2001:db8:1:2:200:5efe:7f00:1]:80",
             "[64:ff9b:1:7f00:0:100::]:80",
             "[64:ff9b:1:0:7f:0:100:0]:80",
             "[64:ff9b:1:a9:fe:a9fe::]:80",
@@ -196,6 +206,8 @@ mod tests {
             "100.64.0.1:80",
             "[64:ff9b::10.0.0.1]:80",
             "[64:ff9b:1::10.0.0.1]:80",
+            "[2001::f5ff:fffe]:80",
+            "[2001:db8:1:2:0:5efe:10.0.0.1]:80",
             "[64:ff9b:1:a00:0:100::]:80",
             "[::ffff:0:10.0.0.1]:80",
         ] {

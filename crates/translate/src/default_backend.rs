@@ -54,6 +54,7 @@ fn read(service: &NamedService, lookup: &Lookup<'_>, settings: &Settings) -> Fra
         path_type: PathType::Prefix,
         path: "/".into(),
         is_regex: false,
+        is_literal: false,
         rewrite: None,
         closed: None,
         action,

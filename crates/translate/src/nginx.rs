@@ -150,10 +150,8 @@ fn pattern_of(claim: Claim<'_>, claims: &[Claim<'_>], leaves: &Leaves) -> Box<st
         return rule.path.clone();
     }
     let mut pattern = match leaves.pattern(&rule.path) {
-        Pattern::Valid { .. } => rule.path.to_string(),
-        Pattern::Unsupported { .. } | Pattern::TooLarge { .. } | Pattern::Invalid { .. } => {
-            regex_syntax::escape(&rule.path)
-        }
+        Pattern::Valid { .. } if !rule.is_literal => rule.path.to_string(),
+        _ => regex_syntax::escape(&rule.path),
     };
     let beside_exact = rule.path_type == PathType::Prefix
         && !rule.path.ends_with('/')

@@ -2,7 +2,7 @@
 
 use model::{Action, Code, PathKind};
 use serde_json::json;
-use translate::{Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
+use translate::{Dialect, Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
 
 fn translated(patterns: impl Iterator<Item = String>) -> Translation {
     let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
@@ -49,4 +49,35 @@ fn one_ingress_does_not_fill_the_memory_of_all_with_patterns() {
     let more = told.next_back().expect("something is told");
     let (number, _) = more.message.split_once(" more of this kind").expect("a number");
     assert_eq!(number.parse::<usize>(), Ok(500 - kept - 100));
+}
+
+#[test]
+fn paths_that_another_ingress_makes_patterns_do_not_fill_the_memory_of_all_either() {
+    let backend = json!({ "service": { "name": "web", "port": { "number": 80 } } });
+    let ingress = |name: &str, paths: Vec<String>, annotations| {
+        let path = |path| json!({ "path": path, "pathType": "ImplementationSpecific", "backend": backend });
+        let paths: Vec<_> = paths.into_iter().map(path).collect();
+        json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": { "name": name, "namespace": "default", "annotations": annotations },
+            "spec": { "rules": [{ "host": "a.test", "http": { "paths": paths } }] },
+        })
+    };
+    let many = (0..500).map(|index| format!("/shop{index}/[a-z]{{1,400}}")).collect();
+    let use_regex = json!({ "nginx.ingress.kubernetes.io/use-regex": "true" });
+    let mut objects = ObjectStore::new();
+    for ingress in
+        [ingress("many", many, json!({})), ingress("other", vec!["/other".to_owned()], use_regex)]
+    {
+        for parsed in manifests::parse("", &ingress.to_string()).objects {
+            objects.apply(ObjectEvent::Applied(parsed.object));
+        }
+    }
+    let settings = Settings { dialect: Some(Dialect::Nginx), ..Settings::standalone() };
+    let translation = translate::translate(&objects, &settings, &mut Memo::new());
+    let routes = || translation.model.hosts.values().flat_map(|host| &host.routes);
+    let is_literal = |route: &&model::Route| route.path.value.contains(r"\{1,400\}");
+    let literal = routes().filter(is_literal).count();
+    assert_eq!(routes().filter(|route| route.path.value.starts_with("/shop")).count(), 500);
+    assert!((100..490).contains(&literal), "{literal}");
 }

@@ -88,6 +88,9 @@ pub(crate) struct PathRule {
     pub(crate) path: Box<str>,
     /// Whether it is compared as a regular expression, by its own Ingress's wish.
     pub(crate) is_regex: bool,
+    /// Whether it is its literal text even where its host has all paths compared as patterns: as
+    /// one, it would be over what the patterns of its Ingress may take.
+    pub(crate) is_literal: bool,
     pub(crate) rewrite: Option<Rewrite>,
     pub(crate) closed: Option<ClosedReason>,
     pub(crate) action: Action,
@@ -231,6 +234,7 @@ impl Walk<'_> {
             path_type: PathType::Prefix,
             path: "/".into(),
             is_regex: false,
+            is_literal: false,
             rewrite: None,
             closed: self.wishes.closed.clone(),
             action: self.action(backend, scope),
@@ -263,6 +267,7 @@ impl Walk<'_> {
             path_type: PathType::Prefix,
             path: "/".into(),
             is_regex: false,
+            is_literal: false,
             rewrite: None,
             closed: self.wishes.closed.clone(),
             action,

@@ -117,6 +117,7 @@ impl Walk<'_> {
                 path_type,
                 path: path.into(),
                 is_regex: false,
+                is_literal: false,
                 rewrite: None,
                 closed: self.wishes.closed.clone(),
                 action: action.clone(),
@@ -133,9 +134,10 @@ impl Walk<'_> {
                 let also = self.other_place(&rule, path_problem.is_some());
                 let meant = path_problem.and_then(|_| place::meant(written.path.as_deref()?));
                 let meant = meant.map(|path| PathRule { path: path.into(), ..rule.clone() });
-                rules.push(rule);
-                rules.extend(also);
-                rules.extend(meant);
+                for mut rule in [Some(rule), also, meant].into_iter().flatten() {
+                    rule.is_literal = self.is_too_dear(&rule);
+                    rules.push(rule);
+                }
             }
         }
         rules
@@ -267,6 +269,7 @@ impl Walk<'_> {
         *rule = PathRule {
             path_type: PathType::ImplementationSpecific,
             is_regex,
+            is_literal: false,
             rewrite: None,
             action: Action::unavailable(code.id()),
             takes_rest: is_regex && *literal == *"/.*",
@@ -275,6 +278,15 @@ impl Walk<'_> {
             provenance: rule.provenance.clone(),
         };
         has_place
+    }
+
+    /// Whether a path that is no pattern by its own wish would take too much as one: another
+    /// Ingress may have all of its host compared as patterns (nginx dialect).
+    fn is_too_dear(&self, rule: &PathRule) -> bool {
+        let may_be_one = self.dialect == Dialect::Nginx && !rule.is_regex;
+        may_be_one
+            && rule.path.contains(|c| pattern::is_meta(c) || c == '.')
+            && matches!(self.pattern(&rule.path), Pattern::TooLarge { .. })
     }
 
     /// A pattern, checked while there is something left of what those of an Ingress may take: to

@@ -148,6 +148,7 @@ impl Walk<'_> {
             path_type: PathType::Prefix,
             path: "/".into(),
             is_regex: false,
+            is_literal: false,
             rewrite: None,
             closed: self.wishes.closed.clone(),
             action: Action::unavailable(Code::InvalidObject.id()),
