@@ -132,6 +132,44 @@ fn a_leader_without_the_api_server_ends_leading_and_serves_on() {
     drop(second);
 }
 
+/// The Lease as a replica with another clock writes it.
+fn hold_elsewhere(world: &World<'_>, time: &str) {
+    let spec = json!({
+        "holderIdentity": "elsewhere_1", "leaseDurationSeconds": 15, "leaseTransitions": 1,
+        "acquireTime": time, "renewTime": time,
+    });
+    world.put("Lease", "portcullis-leader", &json!({ "spec": spec }));
+}
+
+#[test]
+fn a_holder_whose_clock_is_years_behind_leads_for_as_long_as_it_renews() {
+    let world = World::new("clock-behind");
+    let renew = |tick: u64| {
+        let time = format!("2001-01-01T00:{:02}:{:02}.000000Z", tick / 60, tick % 60);
+        hold_elsewhere(&world, &time);
+    };
+    renew(0);
+    let gateway = replica(&world, "pod-a");
+    // Longer than a Lease holds that is not renewed.
+    for tick in 1..=20 {
+        std::thread::sleep(Duration::from_secs(1));
+        renew(tick);
+    }
+    assert_eq!(leader(&world), "elsewhere");
+    assert!(gateway.metric("portcullis_leader", &[]) < 1.0);
+    wait_until("the heir leads", || leader(&world) == "pod-a");
+}
+
+#[test]
+fn a_holder_whose_clock_was_years_ahead_is_inherited_from_once_it_renews_no_more() {
+    let world = World::new("clock-ahead");
+    hold_elsewhere(&world, "2101-01-01T00:00:00.000000Z");
+    let started = std::time::Instant::now();
+    let _gateway = replica(&world, "pod-a");
+    wait_until("the heir leads", || leader(&world) == "pod-a");
+    assert!(started.elapsed() >= Duration::from_secs(15), "it was protected until then");
+}
+
 #[test]
 fn an_heir_does_not_repeat_what_was_told() {
     let world = World::new("heir");

@@ -128,6 +128,7 @@ impl<'p> World<'p> {
         let group = match kind {
             "Ingress" | "IngressClass" => "networking.k8s.io/v1",
             "EndpointSlice" => "discovery.k8s.io/v1",
+            "Lease" => "coordination.k8s.io/v1",
             "Role" | "RoleBinding" | "ClusterRole" | "ClusterRoleBinding" => {
                 "rbac.authorization.k8s.io/v1"
             }
