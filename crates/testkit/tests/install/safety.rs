@@ -200,6 +200,13 @@ fn the_webhook_is_not_added_where_no_policy_could_keep_pods_from_it() {
 }
 
 #[test]
+fn the_webhook_is_not_added_where_one_namespace_is_all_that_is_read() {
+    let home = components_on("namespaced", &["webhook"]);
+    let why = try_kustomize(home.path()).expect_err("it is refused");
+    assert!(why.contains("ClusterRole") && why.contains("portcullis"), "{why}");
+}
+
+#[test]
 fn secrets_of_the_whole_cluster_are_read_only_where_that_was_asked_for() {
     let reads_secrets = |case: &Case| {
         let mut all = rules(case).into_iter();
