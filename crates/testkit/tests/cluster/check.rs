@@ -10,7 +10,7 @@ use testkit::gateway::program;
 use crate::world::{World, wait_until};
 
 /// What `check` says, with these flags and credentials, and its exit code.
-fn check(kubeconfig: &Path, flags: &str) -> (Vec<Value>, i32) {
+pub(crate) fn check(kubeconfig: &Path, flags: &str) -> (Vec<Value>, i32) {
     let output = Command::new(program())
         .args(["check", "--format", "json", "--kubeconfig"])
         .arg(kubeconfig)

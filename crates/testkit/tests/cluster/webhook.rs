@@ -2,14 +2,15 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 
 use serde_json::{Value, json};
 use testkit::certs::Leaf;
 use testkit::client::raw::RawClient;
 use testkit::cluster::base64;
-use testkit::gateway::{free_address, program};
+use testkit::gateway::free_address;
 use testkit::{Authority, ControlPlane, Gateway, GatewayOptions, wait_until};
+
+use crate::check::check;
 
 /// A namespace whose Ingresses are reviewed, and the gateway that does it.
 struct World {
@@ -416,17 +417,10 @@ fn reached(world: &World, kubeconfig: &Path) -> (String, Value) {
          --controller-name test.portcullis.io/{namespace} --webhook-configuration {namespace} \
          --webhook-secret {namespace}/webhook"
     );
-    let output = Command::new(program())
-        .args(["check", "--format", "json", "--kubeconfig"])
-        .arg(kubeconfig)
-        .args(flags.split_whitespace())
-        .output()
-        .expect("the program can be started");
-    let document: Value = serde_json::from_slice(&output.stdout).expect("it is JSON");
-    let checks = document["checks"].as_array().expect("checks");
-    let check = checks.iter().find(|check| check["id"] == "webhook-reached");
-    let check = check.unwrap_or_else(|| panic!("it is said: {document:#}")).clone();
-    (check["outcome"].as_str().expect("an outcome").to_owned(), check)
+    let (checks, _) = check(kubeconfig, &flags);
+    let said = checks.into_iter().find(|check| check["id"] == "webhook-reached");
+    let said = said.expect("it is said");
+    (said["outcome"].as_str().expect("an outcome").to_owned(), said)
 }
 
 #[test]
