@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
 
-use model::{Code, Effect, FieldPath, Listener, ListenerProtocol, UpstreamId};
+use model::{Code, Effect, FieldPath, Listener, ListenerProtocol, Report, UpstreamId};
 use proptest::prelude::*;
 use telemetry::TelemetrySettings;
 use translate::{Object, ObjectEvent, ObjectKey, manifests};
