@@ -3,16 +3,17 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret, Service};
+use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::api::networking::v1::{Ingress, IngressClass};
-use model::{Hostname, Miss};
+use model::{Code, Hostname, Miss, ObjectRef, Report};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
 use translate::{
-    AsRead, Dialect, HostOwner, HostOwnership, Memo, Object, ObjectEvent, ObjectKey, ObjectStore,
-    Settings, Translation, endpoints_of, endpoints_only, relink, translate,
+    AsRead, ClusterIngressParameters, Dialect, EndpointOverride, HostOwner, HostOwnership, Memo,
+    Object, ObjectEvent, ObjectKey, ObjectKind, ObjectStore, Settings, Translation, endpoints_of,
+    endpoints_only, relink, translate,
 };
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value) -> Arc<AsRead<T>> {
@@ -83,6 +84,11 @@ fn annotations() -> impl Strategy<Value = Value> {
         json!({"nginx.ingress.kubernetes.io/backend-protocol": "HTTPS"}),
         json!({"kubernetes.io/ingress.class": "nginx"}),
         json!({"nginx.ingress.kubernetes.io/force-ssl-redirect": "true"}),
+        json!({"nginx.ingress.kubernetes.io/canary": "true"}),
+        json!({
+            "nginx.ingress.kubernetes.io/canary": "true",
+            "nginx.ingress.kubernetes.io/canary-weight": "20",
+        }),
     ];
     select(choices.to_vec())
 }
@@ -145,18 +151,36 @@ fn slices() -> impl Strategy<Value = Object> {
     )
 }
 
+/// `Endpoints`, which are mirrored where there is no API server to do it.
+fn endpoints() -> impl Strategy<Value = Object> {
+    let subsets = [
+        json!([]),
+        json!([{"addresses": [{"ip": "10.0.1.1"}], "ports": [{"port": 8080, "name": "http"}]}]),
+        json!([{"addresses": [{"ip": "10.0.1.2"}, {"ip": "127.0.0.1"}], "ports": [{"port": 81}]}]),
+    ];
+    (namespaces(), names("svc"), select(subsets.to_vec())).prop_map(|(namespace, name, subsets)| {
+        Object::Endpoints(typed::<Endpoints>(json!({
+            "apiVersion": "v1", "kind": "Endpoints",
+            "metadata": {"namespace": namespace, "name": name}, "subsets": subsets,
+        })))
+    })
+}
+
 fn classes() -> impl Strategy<Value = Object> {
-    select(vec![
+    let classes = vec![
         ("ours", "portcullis.io/ingress-controller"),
         ("nginx", "k8s.io/ingress-nginx"),
         ("ours", "other"),
-    ])
-    .prop_map(|(name, controller)| {
+    ];
+    let parameters = vec![
+        json!({"kind": "ConfigMap", "name": "class", "scope": "Namespace", "namespace": "a"}),
+        json!({"apiGroup": "portcullis.io", "kind": "ClusterIngressParameters", "name": "class"}),
+    ];
+    (select(classes), select(parameters)).prop_map(|((name, controller), parameters)| {
         Object::IngressClass(typed::<IngressClass>(json!({
             "apiVersion": "networking.k8s.io/v1", "kind": "IngressClass",
-            "metadata": {"name": name}, "spec": {"controller": controller, "parameters": {
-                "kind": "ConfigMap", "name": "class", "scope": "Namespace", "namespace": "a",
-            }},
+            "metadata": {"name": name},
+            "spec": {"controller": controller, "parameters": parameters},
         })))
     })
 }
@@ -168,11 +192,23 @@ fn parameters() -> impl Strategy<Value = Object> {
         json!({"default-tls-secret": "tls0", "force-ssl-redirect": "true"}),
         json!({"whitelist-source-range": "10.0.0.0/8", "dialect": "none"}),
     ];
-    select(data).prop_map(|data| {
+    let of_a_namespace = select(data).prop_map(|data| {
         Object::ConfigMap(typed::<ConfigMap>(json!({
             "metadata": {"namespace": "a", "name": "class"}, "data": data,
         })))
-    })
+    });
+    let specs = vec![
+        json!({}),
+        json!({"dialect": "nginx", "defaultBackendService": "a/svc0", "sslRedirect": false}),
+        json!({"defaultTlsSecret": "a-b/tls1", "forceSslRedirect": true}),
+        json!({"whitelistSourceRange": "10.0.0.0/8", "dialect": "none"}),
+    ];
+    let of_none = select(specs).prop_map(|spec| {
+        Object::ClusterIngressParameters(typed::<ClusterIngressParameters>(json!({
+            "metadata": {"name": "class"}, "spec": spec,
+        })))
+    });
+    prop_oneof![of_a_namespace, of_none]
 }
 
 /// Two usable key pairs, made once.
@@ -213,9 +249,18 @@ fn lists_of_hosts() -> impl Strategy<Value = Object> {
 
 fn objects() -> impl Strategy<Value = Object> {
     prop_oneof![
-        8 => ingresses(), 6 => services(), 6 => slices(), 2 => classes(), 4 => secrets(),
-        1 => lists_of_hosts(), 2 => parameters(),
+        8 => ingresses(), 6 => services(), 6 => slices(), 2 => endpoints(), 2 => classes(),
+        4 => secrets(), 1 => lists_of_hosts(), 3 => parameters(),
     ]
+}
+
+/// Objects that come, or go, at the same time.
+fn batches() -> impl Strategy<Value = Vec<(Object, bool)>> {
+    let of = |object: BoxedStrategy<Object>| {
+        prop::collection::vec((object, prop::bool::weighted(0.2)), 1..4)
+    };
+    let of_endpoints = prop_oneof![2 => slices(), 1 => endpoints()];
+    prop_oneof![3 => of(objects().boxed()), 1 => of(of_endpoints.boxed())]
 }
 
 fn some_settings() -> impl Strategy<Value = Settings> {
@@ -228,10 +273,35 @@ fn some_settings() -> impl Strategy<Value = Settings> {
         given.iter().map(|text| text.parse().expect("a setting is well written")).collect();
     let owners = prop::sample::subsequence(given, 0..=2);
     let place = (select(names.clone()), select(names));
-    (select(dialects), any::<bool>(), place, select(ownership), owners).prop_map(
-        |(dialect, is_cluster, (zone, node_name), host_ownership, host_owners)| {
+    let overrides = ["a/svc0=10.9.0.1:80", "a-b/svc1:http=10.9.0.2:80", "*=10.9.0.3:80"];
+    let overrides: Vec<EndpointOverride> =
+        overrides.iter().map(|text| text.parse().expect("a setting is well written")).collect();
+    // The last is no Service, and as old as an Ingress that has its name.
+    let backends = vec!["a/svc0", "a-b/svc1:http", "a/ing1"];
+    let defaults = (
+        prop::option::of(select(backends)),
+        prop::option::weighted(0.3, select(vec!["a", "a-b"])),
+        prop_oneof![2 => Just(Vec::new()), 1 => prop::sample::subsequence(overrides, 1..=2)],
+    );
+    (select(dialects), any::<bool>(), place, select(ownership), owners, defaults).prop_map(
+        |(dialect, is_cluster, (zone, node_name), host_ownership, host_owners, defaults)| {
             let base = if is_cluster { cluster() } else { Settings::standalone() };
-            Settings { dialect, zone, node_name, host_ownership, host_owners, ..base }
+            let (backend, certificate, endpoint_overrides) = defaults;
+            let default_backend =
+                backend.map(|text| text.parse().expect("a setting is well written"));
+            let default_certificate =
+                certificate.map(|namespace| (namespace.to_owned(), "tls0".to_owned()));
+            Settings {
+                dialect,
+                zone,
+                node_name,
+                host_ownership,
+                host_owners,
+                endpoint_overrides,
+                default_backend,
+                default_certificate,
+                ..base
+            }
         },
     )
 }
@@ -245,14 +315,31 @@ fn result(store: &ObjectStore, settings: &Settings, memo: &mut Memo) -> (Vec<u8>
     (translation.model.encode(), translation)
 }
 
-fn assert_same_but_for_references(a: &Translation, b: &Translation) {
+/// What is said but for what finding endpoints says: a build of endpoints alone keeps none of it.
+fn without_endpoints(report: &Report) -> Report {
+    let of_endpoints = [Code::EndpointAddressRefused, Code::InvalidEndpoint, Code::NoEndpoints];
+    let others = report.diagnostics().iter().filter(|said| !of_endpoints.contains(&said.code));
+    Report::new(others.cloned().collect())
+}
+
+/// What is said of endpoints is compared where it `is_new`.
+fn assert_same_but_for_references(a: &Translation, b: &Translation, is_new: bool) {
     let (a_text, b_text) = (a.model.encode(), b.model.encode());
     assert_eq!(String::from_utf8_lossy(&a_text), String::from_utf8_lossy(&b_text));
     assert_eq!(a.endpoints, b.endpoints);
-    assert_eq!(a.report, b.report);
+    if is_new {
+        assert_eq!(a.report, b.report);
+    } else {
+        assert_eq!(without_endpoints(&a.report), without_endpoints(&b.report));
+    }
     assert_eq!(a.ingresses, b.ingresses);
     assert_eq!(a.refused, b.refused);
     assert!(a.material.keys().eq(b.material.keys()));
+}
+
+/// Whether something stands in the parameters of a class.
+fn is_of_a_class(object: &ObjectRef) -> bool {
+    ["ConfigMap", "ClusterIngressParameters"].contains(&&*object.kind)
 }
 
 fn assert_equal(a: &(Vec<u8>, Translation), b: &(Vec<u8>, Translation)) {
@@ -313,7 +400,7 @@ proptest! {
             if !before.1.references.concern(&change) {
                 assert_equal(&before, &kept);
             }
-            let slices = translate::ObjectKind::EndpointSlice;
+            let slices = ObjectKind::EndpointSlice;
             let only_endpoints = change.keys.iter().all(|key| key.kind == slices);
             if only_endpoints {
                 prop_assert_eq!(&before.0, &kept.0);
@@ -331,40 +418,6 @@ proptest! {
     }
 
     #[test]
-    fn what_is_linked_anew_is_what_is_translated_anew(
-        start in prop::collection::vec(objects(), 0..24),
-        batches in prop::collection::vec(
-            prop::collection::vec((objects(), prop::bool::weighted(0.2)), 1..4), 1..12),
-        settings in some_settings(),
-    ) {
-        let mut store = ObjectStore::new();
-        for object in start {
-            store.apply(ObjectEvent::Applied(object));
-        }
-        let mut memo = Memo::new();
-        let mut before = translate(&store, &settings, &mut memo);
-        for batch in batches {
-            let mut changed = BTreeSet::new();
-            for (object, delete) in batch {
-                let key = object.key();
-                let event =
-                    if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
-                changed.extend(store.apply(event).keys);
-            }
-            changed.retain(|key| before.references.contains(key));
-            let (_, anew) = result(&store, &settings, &mut Memo::new());
-            before = match relink(&store, &settings, &mut memo, &changed) {
-                Some(linked) => {
-                    assert_same_but_for_references(&linked, &anew);
-                    prop_assert!(anew.references.keys().all(|key| linked.references.contains(key)));
-                    linked
-                }
-                None => translate(&store, &settings, &mut memo),
-            };
-        }
-    }
-
-    #[test]
     fn a_host_that_belongs_to_a_namespace_has_nothing_of_another(
         objects in prop::collection::vec(objects(), 0..24),
         settings in some_settings(),
@@ -372,6 +425,8 @@ proptest! {
         let settings = Settings {
             host_ownership: HostOwnership::FirstNamespace,
             host_owners: Vec::new(),
+            // It is the operator's, and stands on every host.
+            default_backend: None,
             ..settings
         };
         let mut store = ObjectStore::new();
@@ -396,7 +451,7 @@ proptest! {
             let certificates = model.sni.get(host).map(|id| &model.certificates[id].provenance);
             routes.map(|route| &route.provenance).chain(certificates)
                 // What a class says is its operator's, and stands on every host.
-                .filter(|provenance| &*provenance.object.kind != "ConfigMap")
+                .filter(|provenance| !is_of_a_class(&provenance.object))
                 .filter(|provenance| {
                     let object = &provenance.object;
                     &*object.kind != "Secret" || !shared.contains(&object.namespace)
@@ -427,7 +482,7 @@ proptest! {
                 };
                 // What a class answers everywhere leaves nothing to fall through.
                 let answers_all = block.routes.iter().any(|route| {
-                    &*route.provenance.object.kind == "ConfigMap"
+                    is_of_a_class(&route.provenance.object)
                 });
                 let hides = block.miss == Miss::Hide
                     || answers_all
@@ -453,5 +508,57 @@ proptest! {
             prop_assert!(host.ordered || sorted);
         }
         prop_assert!(translation.endpoints.keys().eq(translation.model.upstreams.keys()));
+    }
+}
+
+proptest! {
+    // So many that each of these settings and objects meets the others.
+    #![proptest_config(ProptestConfig::with_cases(1024))]
+
+    #[test]
+    fn what_is_linked_anew_is_what_is_translated_anew(
+        start in prop::collection::vec(objects(), 0..24),
+        batches in prop::collection::vec(batches(), 1..12),
+        settings in some_settings(),
+    ) {
+        let mut store = ObjectStore::new();
+        for object in start {
+            store.apply(ObjectEvent::Applied(object));
+        }
+        let mut memo = Memo::new();
+        let mut before = translate(&store, &settings, &mut memo);
+        let mut is_new = true;
+        for batch in batches {
+            let mut changed = BTreeSet::new();
+            for (object, delete) in batch {
+                let key = object.key();
+                let event =
+                    if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
+                changed.extend(store.apply(event).keys);
+            }
+            changed.retain(|key| before.references.contains(key));
+            let (_, anew) = result(&store, &settings, &mut Memo::new());
+            let of_endpoints = [ObjectKind::EndpointSlice, ObjectKind::Endpoints];
+            let is_of_endpoints = changed.iter().all(|key| of_endpoints.contains(&key.kind));
+            if is_of_endpoints && !changed.is_empty() {
+                let services =
+                    changed.iter().map(|key| (key.namespace.clone(), key.name.clone())).collect();
+                if let Some(table) = endpoints_of(&store, &settings, &before, &services) {
+                    prop_assert_eq!(&table, &anew.endpoints);
+                    memo.keep_endpoints(&table);
+                    before.endpoints = table;
+                    is_new = false;
+                    continue;
+                }
+            }
+            before = if let Some(linked) = relink(&store, &settings, &mut memo, &changed) {
+                assert_same_but_for_references(&linked, &anew, is_new);
+                prop_assert!(anew.references.keys().all(|key| linked.references.contains(key)));
+                linked
+            } else {
+                is_new = true;
+                translate(&store, &settings, &mut memo)
+            };
+        }
     }
 }
