@@ -217,3 +217,6 @@ impl Publisher {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

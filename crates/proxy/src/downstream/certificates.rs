@@ -55,6 +55,11 @@ impl CertificateTable {
         self.keys.len() == model.certificates.len()
     }
 
+    /// The certificate for a client that names a server, or names none; where one is configured.
+    pub(crate) fn served(&self, server_name: Option<&str>) -> Option<&Arc<CertifiedKey>> {
+        server_name.and_then(|name| self.find(name)).or(self.default.as_ref())
+    }
+
     fn find(&self, server_name: &str) -> Option<&Arc<CertifiedKey>> {
         let name = server_name.strip_suffix('.').unwrap_or(server_name).to_ascii_lowercase();
         if let Some(key) = self.names.get(&Hostname::Exact(name.as_str().into())) {
@@ -111,8 +116,8 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         let snapshot = self.published.load();
         let table = &snapshot.certificates;
-        let named = hello.server_name().and_then(|name| table.find(name));
-        Some(named.or(table.default.as_ref()).unwrap_or(&self.generated).clone())
+        let configured = table.served(hello.server_name());
+        Some(configured.unwrap_or(&self.generated).clone())
     }
 }
 
