@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use testkit::cluster::Cable;
+use testkit::cluster::{Cable, Turnstile};
 use testkit::{ControlPlane, ControlPlaneOptions, Echo, Gateway, GatewayOptions};
 
 use crate::load::Load;
-use crate::world::{PATIENCE, World, endpoint, everywhere, rule, wait_for, wait_until, who};
+use crate::world::{CLASS, PATIENCE, World, endpoint, everywhere, rule, wait_for, wait_until, who};
 
 /// A gateway that reaches the API server by a cable.
 fn by_cable(plane: &ControlPlane, cable: &Cable) -> GatewayOptions {
@@ -235,21 +235,47 @@ fn a_file_of_another_version_is_refused_in_so_many_words_and_the_start_does_with
     }
 }
 
+/// More Ingresses than one page of a list holds.
+const MORE_THAN_A_PAGE: usize = 520;
+
 #[test]
 fn an_older_api_server_that_streams_no_lists_is_read_in_pages() {
     let options = ControlPlaneOptions::new().api_server("--feature-gates=WatchList=false");
     let plane = options.start();
     let world = World::of(&plane, "pages");
     let _echo = world.backend("web");
-    for index in 0..10 {
-        world.ingress(&format!("web-{index}"), &format!("web-{index}.test"), "web");
+    let collection = world.path("Ingress", "");
+    let collection = collection.trim_end_matches('/');
+    for index in 0..MORE_THAN_A_PAGE {
+        let rules = [rule(&format!("web-{index}.test"), &[("Prefix", "/", "web")])];
+        let object = json!({
+            "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+            "metadata": { "name": format!("web-{index}") },
+            "spec": { "ingressClassName": CLASS, "rules": rules },
+        });
+        plane.create(collection, &object);
     }
-    let gateway = everywhere(&plane).start();
-    for index in 0..10 {
+    let turnstile = Turnstile::to(&plane);
+    let admin = plane.user("admin-of-pages", "system:masters");
+    let kubeconfig = plane.kubeconfig_with(&admin, turnstile.address());
+    let gateway = GatewayOptions::new().cluster(&kubeconfig).start();
+    let pages: Vec<String> = turnstile
+        .seen()
+        .into_iter()
+        .map(|passing| passing.target)
+        .filter(|target| target.contains("/ingresses?") && target.contains("limit="))
+        .collect();
+    let goes_on: Vec<bool> = pages.iter().map(|target| target.contains("continue=")).collect();
+    assert_eq!(goes_on, [false, true], "{pages:#?}");
+    let hosts = gateway.snapshot()["model"]["hosts"].as_object().map(serde_json::Map::len);
+    assert_eq!(hosts, Some(MORE_THAN_A_PAGE));
+    for index in 0..MORE_THAN_A_PAGE {
         assert_eq!(who(&gateway, &format!("web-{index}.test")), "web");
     }
     world.ingress("new", "new.test", "web");
     wait_for(&gateway, "new.test", "web");
+    world.remove("Ingress", "web-0");
+    wait_for(&gateway, "web-0.test", "404");
 }
 
 /// Changes to the objects of one namespace, drawn from a small pool so that they meet.
