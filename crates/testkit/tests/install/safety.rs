@@ -1,7 +1,10 @@
 //! What holds of everything that is rendered, whatever was asked for.
 
+use std::process::Command;
+
 use serde_json::{Value, json};
 use testkit::cluster::render::{deploy, objects, try_kustomize};
+use testkit::gateway::program;
 
 use crate::cases::{Case, all, components_on, folder, values};
 
@@ -84,17 +87,30 @@ fn probes_ask_what_the_program_answers() {
 }
 
 #[test]
-fn every_flag_is_a_setting_of_the_program() {
-    let page = deploy("../docs/reference/settings.md");
-    let page = std::fs::read_to_string(page).unwrap();
+fn the_program_takes_every_argument() {
+    // It tells all that is wrong with settings at once, and serves nothing where something is.
+    let wrong = "PORTCULLIS_NOT_A_SETTING";
     for case in all() {
-        let arguments = case.arguments();
+        let mut arguments: Vec<String> = case.arguments().into_iter().map(String::from).collect();
         assert_eq!(arguments[0], "run", "{}", case.name);
-        for argument in &arguments[1..] {
-            let (flag, _) = argument.split_once('=').unwrap();
-            let row = format!("| `{flag}");
-            assert!(page.contains(&row), "{}: {argument}", case.name);
+        let mut command = Command::new(program());
+        command.env_clear().env(wrong, "x");
+        for variable in case.pod()["containers"][0]["env"].as_array().into_iter().flatten() {
+            let name = variable["name"].as_str().expect("a name");
+            let value = variable["value"].as_str().unwrap_or("from-the-pod");
+            command.env(name, value);
+            // As the kubelet does.
+            for argument in &mut arguments {
+                *argument = argument.replace(&format!("$({name})"), value);
+            }
         }
+        command.args(&arguments);
+        let output = command.output().expect("the program starts");
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{}: {arguments:?}: {said}", case.name);
+        let errors: Vec<&str> = said.lines().filter(|line| !line.starts_with("  help:")).collect();
+        let wanted = format!("error: unknown environment variable `{wrong}`");
+        assert_eq!(errors, [wanted], "{}: {arguments:?}", case.name);
     }
 }
 
