@@ -1,6 +1,6 @@
 //! What must hold for any objects: no dependence on their order, on the memo, or on endpoints.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::{ConfigMap, Endpoints, Namespace, Secret, Service};
@@ -263,6 +263,26 @@ fn batches() -> impl Strategy<Value = Vec<(Object, bool)>> {
     prop_oneof![3 => of(objects().boxed()), 1 => of(of_endpoints.boxed())]
 }
 
+/// An Ingress that is there, by its place, and the time of creation that it has from now on.
+fn other_ages() -> impl Strategy<Value = (Index, Value)> {
+    (any::<Index>(), created())
+}
+
+type Ingresses = BTreeMap<ObjectKey, Ingress>;
+
+fn know(ingresses: &mut Ingresses, object: &Object) {
+    if let Object::Ingress(ingress) = object {
+        ingresses.insert(object.key(), Ingress::clone(ingress));
+    }
+}
+
+/// The same Ingress as if it were made at another time: nothing but its place among others changes.
+fn of_age(ingress: &Ingress, created: Value) -> Object {
+    let mut ingress = ingress.clone();
+    ingress.metadata.creation_timestamp = serde_json::from_value(created).expect("a time");
+    Object::Ingress(Arc::new(ingress.into()))
+}
+
 fn some_settings() -> impl Strategy<Value = Settings> {
     let dialects = vec![None, Some(Dialect::Kubernetes), Some(Dialect::Nginx)];
     let names = vec![None, Some("a".to_owned())];
@@ -518,22 +538,33 @@ proptest! {
     #[test]
     fn what_is_linked_anew_is_what_is_translated_anew(
         start in prop::collection::vec(objects(), 0..24),
-        batches in prop::collection::vec(batches(), 1..12),
+        batches in prop::collection::vec((batches(), prop::option::of(other_ages())), 1..12),
         settings in some_settings(),
     ) {
         let mut store = ObjectStore::new();
+        let mut ingresses = BTreeMap::new();
         for object in start {
+            know(&mut ingresses, &object);
             store.apply(ObjectEvent::Applied(object));
         }
         let mut memo = Memo::new();
         let mut before = translate(&store, &settings, &mut memo);
         let mut is_new = true;
-        for batch in batches {
+        for (mut batch, other_age) in batches {
+            if let Some((index, created)) = other_age && !ingresses.is_empty() {
+                let known = ingresses.values().nth(index.index(ingresses.len()));
+                batch.extend(known.map(|known| (of_age(known, created), false)));
+            }
             let mut changed = BTreeSet::new();
             for (object, delete) in batch {
                 let key = object.key();
-                let event =
-                    if delete { ObjectEvent::Deleted(key) } else { ObjectEvent::Applied(object) };
+                let event = if delete {
+                    ingresses.remove(&key);
+                    ObjectEvent::Deleted(key)
+                } else {
+                    know(&mut ingresses, &object);
+                    ObjectEvent::Applied(object)
+                };
                 changed.extend(store.apply(event).keys);
             }
             changed.retain(|key| before.references.contains(key));
