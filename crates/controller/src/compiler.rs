@@ -26,7 +26,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, Generation};
 use telemetry::{BuildKind, Telemetry};
 use translate::address::OwnListeners;
-use translate::{Memo, ObjectKey, ObjectStore, References, Settings, Translation};
+use translate::{Memo, ObjectKey, ObjectStore, References, Services, Settings, Translation};
 
 use crate::changes;
 use crate::cluster::Inflow;
@@ -78,6 +78,8 @@ pub(crate) struct Compiler {
     due: Relevance,
     /// What changed since the last build; of more than [`CHANGED_MAX`] the rest is not noted.
     changed: BTreeSet<ObjectKey>,
+    /// Endpoints changed while what was built is held back.
+    is_endpoints_due: bool,
     /// The generation that is served.
     generation: Option<Generation>,
     /// How long the last build took until it was served.
@@ -132,6 +134,7 @@ impl Compiler {
             current: None,
             due: Relevance::None,
             changed: BTreeSet::new(),
+            is_endpoints_due: false,
             generation: None,
             took: Duration::ZERO,
             has_failed: false,
@@ -253,6 +256,7 @@ impl Compiler {
                     _ => Relevance::Full,
                 };
                 self.due = self.due.max(relevance);
+                self.is_endpoints_due |= relevance == Relevance::Endpoints;
                 if relevance != Relevance::None && self.changed.len() <= CHANGED_MAX {
                     self.changed.insert(key.clone());
                 }
@@ -275,7 +279,8 @@ impl Compiler {
         }
         if self.due != Relevance::None {
             let soonest = self.pace.next_build(now);
-            return Some(self.hold.until().map_or(soonest, |until| soonest.max(until)));
+            let until = self.hold.until().filter(|_| !self.is_endpoints_due);
+            return Some(until.map_or(soonest, |until| soonest.max(until)));
         }
         if self.is_report_due { Some(now) } else { self.pace.next_check() }
     }
@@ -283,6 +288,10 @@ impl Compiler {
     /// Does what is due by now.
     fn step(&mut self, now: Instant) {
         let Some(at) = self.next_step(now).filter(|&at| at <= now) else { return };
+        let has_endpoints = std::mem::take(&mut self.is_endpoints_due);
+        if self.hold.until().is_some_and(|until| now < until) && has_endpoints {
+            return self.pass_endpoints();
+        }
         match self.due {
             Relevance::Endpoints | Relevance::Parts if self.pace.is_whole_due(now) => {
                 self.build_all();
@@ -331,7 +340,7 @@ impl Compiler {
                 self.take_over(translation, false, started);
             }
             Ok(None) => self.build_all(),
-            Err(panic) => self.failed(BuildKind::Full, started, &*panic),
+            Err(panic) => self.failed_short(BuildKind::Full, started, &*panic),
         }
     }
 
@@ -395,9 +404,7 @@ impl Compiler {
             if self.changed.is_empty() || self.changed.len() > CHANGED_MAX {
                 return translate::endpoints_only(&self.objects, &self.settings, current);
             }
-            // Of slices and `Endpoints` that is the name of their Service.
-            let services =
-                self.changed.iter().map(|key| (key.namespace.clone(), key.name.clone())).collect();
+            let services = services(&self.changed);
             translate::endpoints_of(&self.objects, &self.settings, current, &services)
         };
         match catch_unwind(AssertUnwindSafe(build)) {
@@ -406,10 +413,33 @@ impl Compiler {
                 current.endpoints = endpoints;
             }
             Ok(None) => return self.build_parts(),
-            Err(panic) => return self.failed(BuildKind::Endpoints, started, &*panic),
+            Err(panic) => return self.failed_short(BuildKind::Endpoints, started, &*panic),
         }
         self.due = Relevance::None;
         self.changed.clear();
+        self.publish_endpoints(started);
+    }
+
+    /// The endpoints of what is served, while what was built after it waits: an endpoint that has
+    /// gone must not stay for somebody's certificate. They are noted as changed all the same, being
+    /// part of what waits, too.
+    fn pass_endpoints(&mut self) {
+        let started = Instant::now();
+        let Some(current) = &mut self.current else { return };
+        let services = (self.changed.len() <= CHANGED_MAX).then(|| services(&self.changed));
+        let build = || {
+            let services = services.as_ref();
+            translate::endpoints_meanwhile(&self.objects, &self.settings, current, services)
+        };
+        match catch_unwind(AssertUnwindSafe(build)) {
+            Ok(Some(endpoints)) => current.endpoints = endpoints,
+            Ok(None) => return,
+            Err(panic) => return self.failed_short(BuildKind::Endpoints, started, &*panic),
+        }
+        self.publish_endpoints(started);
+    }
+
+    fn publish_endpoints(&mut self, started: Instant) {
         if self.publish(Change::EndpointsOnly, started) {
             if let Some(generation) = self.generation {
                 let telemetry = &self.outside.telemetry;
@@ -418,6 +448,12 @@ impl Compiler {
             tracing::debug!(took_us = self.took.as_micros(), "serving other endpoints");
         }
         self.pace.built(false, started, Instant::now());
+    }
+
+    /// A whole build, which does without what the short one went by, may succeed.
+    fn failed_short(&mut self, kind: BuildKind, started: Instant, panic: &(dyn Any + Send)) {
+        self.failed(kind, started, panic);
+        self.due = Relevance::Full;
     }
 
     /// What is served stays. The next change builds everything, since this one is not in it.
@@ -491,6 +527,11 @@ impl Compiler {
         }
         true
     }
+}
+
+/// The Services that changed objects may be of: slices and `Endpoints` are noted by their name.
+fn services(changed: &BTreeSet<ObjectKey>) -> Services {
+    changed.iter().map(|key| (key.namespace.clone(), key.name.clone())).collect()
 }
 
 fn seconds_now() -> Option<i64> {

@@ -103,6 +103,8 @@ pub fn review(
             if is_takeover { verdict.denied.push(found) } else { verdict.warn(found) }
         }
     }
+    let mut told = BTreeSet::new();
+    verdict.warnings.retain(|found| told.insert(found.clone()));
     verdict
 }
 
@@ -148,7 +150,7 @@ fn in_some_entry((code, object, field, message): Place<'_>) -> Place<'_, String>
 
 impl Verdict {
     fn warn(&mut self, found: Diagnostic) {
-        if found.severity != Severity::Info && !self.warnings.contains(&found) {
+        if found.severity != Severity::Info {
             self.warnings.push(found);
         }
     }
@@ -189,7 +191,7 @@ impl Reader<'_> {
             leaves: &empty.leaves,
         };
         let fragment = ingress::read(ours, &reading);
-        let mut own = reports.take();
+        let mut own = reports.take_capped();
         own.extend(fragment.diagnostics.iter().cloned());
         Some((Arc::new(fragment), own))
     }
@@ -223,7 +225,7 @@ impl Reader<'_> {
         // Its expiry is its own affair.
         let settings = Settings { now: None, ..self.settings.clone() };
         tls::fill(&mut model, &fragments, self.lookup, &settings, &fresh.leaves, &reports);
-        reports.take()
+        reports.take_capped()
     }
 
     /// The memo may hold one that has changed since, or is not ours any more.

@@ -20,6 +20,7 @@ mod default_backend;
 mod endpoints;
 mod ingress;
 mod link;
+mod listed;
 mod lookup;
 pub mod manifests;
 mod memo;
@@ -149,7 +150,8 @@ pub fn endpoints_only(
     settings: &Settings,
     previous: &Translation,
 ) -> Option<EndpointTable> {
-    endpoints_where(objects, settings, previous, |_, _| true)
+    let (table, is_all) = endpoints_where(objects, settings, previous, |_, _| true)?;
+    is_all.then_some(table)
 }
 
 /// As [`endpoints_only`], where only those of some Services have changed since `previous`: their
@@ -159,23 +161,47 @@ pub fn endpoints_of(
     objects: &ObjectStore,
     settings: &Settings,
     previous: &Translation,
-    services: &BTreeSet<(Arc<str>, Arc<str>)>,
+    services: &Services,
 ) -> Option<EndpointTable> {
-    let is_one = |namespace: &Arc<str>, service: &Arc<str>| {
-        services.iter().any(|(of, name)| (of, name) == (namespace, service))
-    };
-    endpoints_where(objects, settings, previous, is_one)
+    let (table, is_all) = endpoints_where(objects, settings, previous, is_one_of(services))?;
+    is_all.then_some(table)
 }
 
+/// The endpoints of some Services, or of all, while a translation waits: what is to be said of
+/// upstreams that have no endpoints any more, or their first, is said by that.
+///
+/// `None` when `previous` is no whole translation.
+#[must_use]
+pub fn endpoints_meanwhile(
+    objects: &ObjectStore,
+    settings: &Settings,
+    previous: &Translation,
+    services: Option<&Services>,
+) -> Option<EndpointTable> {
+    let found = match services {
+        Some(services) => endpoints_where(objects, settings, previous, is_one_of(services)),
+        None => endpoints_where(objects, settings, previous, |_, _| true),
+    };
+    found.map(|(table, _)| table)
+}
+
+/// Namespaces and names of Services.
+pub type Services = BTreeSet<(Arc<str>, Arc<str>)>;
+
+fn is_one_of(services: &Services) -> impl Fn(&Arc<str>, &Arc<str>) -> bool {
+    |namespace, service| services.iter().any(|(of, name)| (of, name) == (namespace, service))
+}
+
+/// The table, and whether it is all that changes.
 fn endpoints_where(
     objects: &ObjectStore,
     settings: &Settings,
     previous: &Translation,
     is_concerned: impl Fn(&Arc<str>, &Arc<str>) -> bool,
-) -> Option<EndpointTable> {
+) -> Option<(EndpointTable, bool)> {
     let lookup = Lookup::new(objects);
     let finding = Finding::new(&lookup, settings);
-    let mut table = previous.endpoints.clone();
+    let (mut table, mut is_all) = (previous.endpoints.clone(), true);
     for (id, source) in &previous.sources {
         if !is_concerned(&source.namespace, &source.service) {
             continue;
@@ -183,12 +209,10 @@ fn endpoints_where(
         let reports = Reports::default();
         let found = source.find(&finding, &reports);
         let known = table.get(id)?;
-        if known.is_empty() != found.is_empty() {
-            return None;
-        }
+        is_all &= known.is_empty() == found.is_empty();
         if *known != found {
             table.insert(id.clone(), found);
         }
     }
-    Some(table)
+    Some((table, is_all))
 }

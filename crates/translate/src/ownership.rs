@@ -11,12 +11,14 @@
 mod allowed;
 mod first;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use model::{Code, Effect, Hostname, Provenance, Related};
 
 use crate::ingress::{Fragment, TlsEntry};
+use crate::listed::Listed;
 use crate::memo::Memo;
 use crate::objects::ObjectStore;
 use crate::scope::{Reports, Scope};
@@ -88,20 +90,18 @@ fn each(
         if fragment.is_operators {
             return fragment;
         }
-        let mut refused: Vec<Hostname> = Vec::new();
+        let mut refused: BTreeSet<Hostname> = BTreeSet::new();
         for mention in mentions(&fragment) {
             let namespace = &fragment.object.namespace;
             if let Err(why) = decide(mention.host, namespace, &mention.provenance) {
                 told(report(&fragment, &mention, &why, reports));
-                if !refused.contains(mention.host) {
-                    refused.push(mention.host.clone());
-                }
+                refused.insert(mention.host.clone());
             }
         }
         if refused.is_empty() {
             return fragment;
         }
-        memo.reduced(&fragment, refused, reduce)
+        memo.reduced(&fragment, refused.into_iter().collect(), reduce)
     };
     fragments.into_iter().map(&mut enforce).collect()
 }
@@ -143,7 +143,8 @@ fn mentions(fragment: &Fragment) -> impl Iterator<Item = Mention<'_>> {
     });
     let tls = fragment.tls.iter().flat_map(|entry| {
         let claimed = entry.claims.iter().map(|claim| &claim.host);
-        let claimed = claimed.filter(|host| !entry.hosts.contains(host));
+        let listed = Listed::new(&entry.hosts);
+        let claimed = claimed.filter(move |host| !listed.has(host));
         let any = entry.any_host.then_some(&ANY);
         let hosts = entry.hosts.iter().chain(claimed).chain(any);
         hosts.map(|host| Mention { host, what: What::Tls, provenance: entry.provenance.clone() })
@@ -158,7 +159,8 @@ pub(crate) fn hosts_of(fragment: &Fragment) -> impl Iterator<Item = &Hostname> {
 
 /// The fragment without what it says of these hosts.
 pub(crate) fn reduce(fragment: &Fragment, refused: &[Hostname]) -> Fragment {
-    let is_kept = |host: &Hostname| !refused.contains(host);
+    let refused = Listed::new(refused);
+    let is_kept = |host: &Hostname| !refused.has(host);
     let mut reduced = fragment.clone();
     reduced.hosts.retain(|rules| is_kept(&rules.hostname));
     if !fragment.has_rules && !is_kept(&Hostname::Any) {

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use model::{Code, Severity};
 use serde_json::json;
-use translate::{HostOwnership, Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests};
+use translate::{
+    Dialect, HostOwnership, Memo, ObjectEvent, ObjectStore, Settings, Translation, manifests,
+};
 
 fn translated(annotations: &BTreeMap<String, String>, rules: usize) -> Translation {
     let rule = |index| {
@@ -94,4 +96,46 @@ fn access_control_behind_thousands_of_other_names_still_closes() {
     let mut routes = translation.model.hosts.values().flat_map(|host| &host.routes);
     assert!(routes.all(|route| route.policy.closed.is_some()));
     assert_eq!(count(&translation, Code::UnsupportedAccessControl), 1);
+}
+
+/// An Ingress with so many entries for TLS that list nothing, and so many hosts.
+fn with_entries(entries: usize, hosts: usize) -> ObjectStore {
+    let rule = |index| {
+        let backend = json!({ "service": { "name": "missing", "port": { "number": 80 } } });
+        let paths = json!([{ "path": "/", "pathType": "Prefix", "backend": backend }]);
+        json!({ "host": format!("host{index}.test"), "http": { "paths": paths } })
+    };
+    let ingress = json!({
+        "apiVersion": "networking.k8s.io/v1", "kind": "Ingress",
+        "metadata": { "name": "loud", "namespace": "default" },
+        "spec": {
+            "tls": vec![json!({ "secretName": "absent" }); entries],
+            "rules": (0..hosts).map(rule).collect::<Vec<_>>(),
+        },
+    });
+    let mut objects = ObjectStore::new();
+    for parsed in manifests::parse("", &ingress.to_string()).objects {
+        objects.apply(ObjectEvent::Applied(parsed.object));
+    }
+    objects
+}
+
+#[test]
+fn entries_times_hosts_do_not_fill_the_memory_of_all() {
+    for dialect in [Dialect::Kubernetes, Dialect::Nginx] {
+        let settings = Settings { dialect: Some(dialect), ..Settings::standalone() };
+        let told = |entries, hosts| {
+            let objects = with_entries(entries, hosts);
+            let translation = translate::translate(&objects, &settings, &mut Memo::new());
+            // What is too many costs no host its redirect.
+            let mut routes = translation.model.hosts.values().flat_map(|host| &host.routes);
+            assert!(routes.all(|route| route.policy.https_redirect.is_some()), "{dialect:?}");
+            let report = translation.report.diagnostics();
+            report.iter().filter(|said| said.message.contains("too many hosts")).count()
+        };
+        assert_eq!(told(300, 300), 0);
+        assert_eq!(told(350, 300), 17, "350 times 300 are 5,000 over the bound");
+        // Quadratic, it would be gigabytes. The others are told in one line.
+        assert_eq!(told(10_000, 10_000), 100);
+    }
 }

@@ -10,6 +10,7 @@ mod tls;
 mod unreadable;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::{Ingress, IngressBackend};
@@ -131,6 +132,9 @@ struct Walk<'w> {
     plans: Vec<UpstreamPlan>,
     /// What the patterns so far take.
     pattern_bytes: Cell<usize>,
+    /// Where in the fragment its hosts are.
+    places: HashMap<Hostname, usize>,
+    tls: tls::SoFar,
 }
 
 /// Reads one Ingress of ours; all its routes answer 503 where its class closes it.
@@ -156,6 +160,8 @@ pub(crate) fn read(ours: Ours<'_>, reading: &Reading<'_>) -> Fragment {
         wishes,
         plans: Vec::new(),
         pattern_bytes: Cell::new(0),
+        places: HashMap::new(),
+        tls: tls::SoFar::default(),
     };
     let mut fragment = Fragment {
         object: object.clone(),

@@ -3,6 +3,8 @@
 //! A path that cannot be served as written keeps its place and answers 503, so that nothing
 //! broader answers in its stead.
 
+use std::collections::HashMap;
+
 use k8s_openapi::api::networking::v1::{HTTPIngressPath, IngressRule};
 use model::{Action, Code, Effect, Hostname};
 
@@ -24,9 +26,9 @@ impl Walk<'_> {
         let Some((last, others)) = hosts.names.split_last() else { return };
         let paths = self.read_paths(rule, &hosts, scope);
         for name in others {
-            hosts.add_paths(fragment, name, paths.clone(), scope);
+            hosts.add_paths(fragment, &mut self.places, name, paths.clone(), scope);
         }
-        hosts.add_paths(fragment, last, paths, scope);
+        hosts.add_paths(fragment, &mut self.places, last, paths, scope);
     }
 
     /// The hosts of a rule: one, or more where it cannot be told which. None for a name that no
@@ -331,18 +333,20 @@ impl Walk<'_> {
 }
 
 impl RuleHosts {
-    /// Adds paths to a host of a fragment; a rule without any names the host alone.
+    /// Adds paths to a host of a fragment, whose `places` are where its hosts are; a rule without any
+    /// names the host alone.
     fn add_paths(
         &self,
         fragment: &mut Fragment,
+        places: &mut HashMap<Hostname, usize>,
         name: &Hostname,
         paths: Option<Vec<PathRule>>,
         scope: &Scope<'_>,
     ) {
         let is_guess = self.fault.is_some();
-        let known = fragment.hosts.iter().position(|host| host.hostname == *name);
-        let index = known.unwrap_or(fragment.hosts.len());
-        if known.is_none() {
+        let end = fragment.hosts.len();
+        let index = *places.entry(name.clone()).or_insert(end);
+        if index == end {
             fragment.hosts.push(HostRules {
                 hostname: name.clone(),
                 provenance: scope.provenance(),

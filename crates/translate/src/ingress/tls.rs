@@ -2,18 +2,40 @@
 //!
 //! A Secret that is missing or broken costs its hosts their certificate and nothing else.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use k8s_openapi::api::networking::v1::IngressTLS;
-use model::{Code, Diagnostic, Effect, Hostname, Provenance};
+use model::{CertificateId, Code, Diagnostic, Effect, Hostname, Provenance};
 
 use super::{HostRules, Walk};
 use crate::class::DefaultCertificate;
+use crate::listed::Listed;
 use crate::lookup::Lookup;
 use crate::memo::Leaves;
 use crate::scope::Scope;
 use crate::secret::ReadCertificate;
 use crate::settings::Dialect;
+
+/// Hosts of rules that the entries of an Ingress that list none speak for, each counted once for
+/// each entry: somebody's few kilobytes of entries and rules would become everybody's gigabytes.
+const SPOKEN_FOR_MAX: usize = 100_000;
+
+/// How often it is looked whether a certificate of an Ingress covers a host of its rules.
+const COVER_LOOKS_MAX: usize = 1_000_000;
+
+/// What the entries of an Ingress before this one have come to.
+#[derive(Default)]
+pub(super) struct SoFar {
+    spoken_for: usize,
+    cover_looks: usize,
+    /// Hosts with a certificate that can be used.
+    claimed: HashSet<Hostname>,
+    /// Certificates that were held against all hosts of the rules.
+    held: HashSet<CertificateId>,
+    /// The hosts of the rules are HTTPS hosts (nginx dialect).
+    has_rule_hosts: bool,
+}
 
 /// One entry of `spec.tls`.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,9 +70,13 @@ impl Walk<'_> {
         let hosts_scope = scope.at("hosts");
         let is_unclear = self.ingress.taken_within(&hosts_scope.path().0).is_some();
         let listed = self.listed_hosts(entry, &hosts_scope);
-        let rule_hosts =
-            || rules.iter().map(|rule| rule.hostname.clone()).filter(|host| *host != Hostname::Any);
         let names_hosts = entry.hosts.as_ref().is_some_and(|hosts| !hosts.is_empty());
+        let named = |rule: &&HostRules| rule.hostname != Hostname::Any;
+        let has_rule_hosts = rules.iter().any(|rule| named(&rule));
+        let rules_of_all = rules;
+        let speaks_for_rules = !names_hosts || (is_unclear && self.dialect == Dialect::Kubernetes);
+        let rules = if speaks_for_rules { self.spoken_for(rules, scope) } else { rules };
+        let rule_hosts = || rules.iter().filter(named).map(|rule| rule.hostname.clone());
         let secret = entry.secret_name.as_deref().filter(|name| !name.is_empty());
         let secret_scope = scope.at("secretName");
         let taken_secret = self.ingress.taken_at(&secret_scope);
@@ -93,24 +119,69 @@ impl Walk<'_> {
             Dialect::Kubernetes => served,
             // Every host of an Ingress with an entry is an HTTPS host, listed or not.
             Dialect::Nginx => {
-                let covering = rule_hosts().filter(|host| !served.contains(host));
-                for host in covering.collect::<Vec<_>>() {
-                    if let Some(found) = certificate.as_ref().filter(|c| c.covers(&host)) {
-                        claims.push(CertificateClaim { host, certificate: Some(found.clone()) });
-                    }
+                if let Some(found) = &certificate {
+                    self.claim_covered(found, &served, rules_of_all, &mut claims, scope);
                 }
                 let mut hosts = served;
-                hosts.extend(rule_hosts());
+                if !std::mem::replace(&mut self.tls.has_rule_hosts, true) {
+                    hosts.extend(rules_of_all.iter().filter(named).map(|r| r.hostname.clone()));
+                }
                 hosts
             }
         };
         TlsEntry {
-            any_host: !names_hosts && hosts.is_empty() && self.dialect == Dialect::Kubernetes,
+            any_host: !names_hosts
+                && !has_rule_hosts
+                && hosts.is_empty()
+                && self.dialect == Dialect::Kubernetes,
             hosts,
             claims,
             secret,
             certificate,
             provenance: scope.provenance(),
+        }
+    }
+
+    /// The rules whose hosts an entry speaks for that lists none; the first such entry has them all.
+    fn spoken_for<'r>(&mut self, rules: &'r [HostRules], scope: &Scope<'_>) -> &'r [HostRules] {
+        let before = self.tls.spoken_for;
+        if before > 0 && before + rules.len() > SPOKEN_FOR_MAX {
+            report_too_many(scope);
+            return &[];
+        }
+        self.tls.spoken_for += rules.len();
+        rules
+    }
+
+    /// Claims the hosts of the rules that the certificate covers, that the entry does not list, and
+    /// that no entry before has a certificate for: those would keep theirs.
+    fn claim_covered(
+        &mut self,
+        certificate: &Arc<ReadCertificate>,
+        listed: &[Hostname],
+        rules: &[HostRules],
+        claims: &mut Vec<CertificateClaim>,
+        scope: &Scope<'_>,
+    ) {
+        let usable = claims.iter().filter(|claim| claim.certificate.is_some());
+        self.tls.claimed.extend(usable.map(|claim| claim.host.clone()));
+        if !self.tls.held.insert(certificate.id.clone()) {
+            return;
+        }
+        self.tls.cover_looks += rules.len();
+        if self.tls.cover_looks > COVER_LOOKS_MAX {
+            report_too_many(scope);
+            return;
+        }
+        let listed = Listed::new(listed);
+        for HostRules { hostname: host, .. } in rules {
+            let is_free =
+                *host != Hostname::Any && !self.tls.claimed.contains(host) && !listed.has(host);
+            if is_free && certificate.covers(host) {
+                let certificate = Some(certificate.clone());
+                claims.push(CertificateClaim { host: host.clone(), certificate });
+                self.tls.claimed.insert(host.clone());
+            }
         }
     }
 
@@ -130,7 +201,7 @@ impl Walk<'_> {
             let message = format!("{}; it is read as a list of one", taken.problem);
             scope.report(Code::InvalidObject, Effect::None, message);
         }
-        let mut listed = Vec::new();
+        let (mut listed, mut known) = (Vec::new(), HashSet::new());
         for (index, text) in entry.hosts.iter().flatten().enumerate() {
             let scope = scope.index(index);
             if let Some(taken) = self.ingress.taken_at(&scope) {
@@ -140,7 +211,7 @@ impl Walk<'_> {
             let problem = match Hostname::parse(text) {
                 Ok(Hostname::Any) => "is empty".to_owned(),
                 Ok(host) => {
-                    if !listed.contains(&host) {
+                    if known.insert(host.clone()) {
                         listed.push(host);
                     }
                     continue;
@@ -183,6 +254,15 @@ impl Walk<'_> {
         }
         CertificateClaim { host: host.clone(), certificate }
     }
+}
+
+fn report_too_many(scope: &Scope<'_>) {
+    scope.report(
+        Code::InvalidObject,
+        Effect::DefaultCertificate,
+        "the entries of this Ingress speak for too many hosts of its rules together; this one speaks \
+         for those alone that it lists",
+    );
 }
 
 /// What is said of a Secret that is not there.
