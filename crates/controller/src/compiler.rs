@@ -78,8 +78,9 @@ pub(crate) struct Compiler {
     due: Relevance,
     /// What changed since the last build; of more than [`CHANGED_MAX`] the rest is not noted.
     changed: BTreeSet<ObjectKey>,
-    /// Endpoints changed while what was built is held back.
-    is_endpoints_due: bool,
+    /// Services whose endpoints changed and are not served; of more than [`CHANGED_MAX`] the rest
+    /// is not noted.
+    services: Services,
     /// The generation that is served.
     generation: Option<Generation>,
     /// How long the last build took until it was served.
@@ -134,7 +135,7 @@ impl Compiler {
             current: None,
             due: Relevance::None,
             changed: BTreeSet::new(),
-            is_endpoints_due: false,
+            services: Services::new(),
             generation: None,
             took: Duration::ZERO,
             has_failed: false,
@@ -256,7 +257,10 @@ impl Compiler {
                     _ => Relevance::Full,
                 };
                 self.due = self.due.max(relevance);
-                self.is_endpoints_due |= relevance == Relevance::Endpoints;
+                if relevance == Relevance::Endpoints && self.services.len() <= CHANGED_MAX {
+                    // Of slices and `Endpoints` that is the name of their Service.
+                    self.services.insert((key.namespace.clone(), key.name.clone()));
+                }
                 if relevance != Relevance::None && self.changed.len() <= CHANGED_MAX {
                     self.changed.insert(key.clone());
                 }
@@ -279,7 +283,7 @@ impl Compiler {
         }
         if self.due != Relevance::None {
             let soonest = self.pace.next_build(now);
-            let until = self.hold.until().filter(|_| !self.is_endpoints_due);
+            let until = self.hold.until().filter(|_| self.services.is_empty());
             return Some(until.map_or(soonest, |until| soonest.max(until)));
         }
         if self.is_report_due { Some(now) } else { self.pace.next_check() }
@@ -288,8 +292,7 @@ impl Compiler {
     /// Does what is due by now.
     fn step(&mut self, now: Instant) {
         let Some(at) = self.next_step(now).filter(|&at| at <= now) else { return };
-        let has_endpoints = std::mem::take(&mut self.is_endpoints_due);
-        if self.hold.until().is_some_and(|until| now < until) && has_endpoints {
+        if self.hold.until().is_some_and(|until| now < until) {
             return self.pass_endpoints();
         }
         match self.due {
@@ -354,9 +357,11 @@ impl Compiler {
         self.due = Relevance::None;
         self.changed.clear();
         if self.holds(&translation.references, started) {
+            self.pass_endpoints();
             self.pace.built(is_whole, started, Instant::now());
             return false;
         }
+        self.services.clear();
         let before = self.current.replace(translation);
         // After a failure nobody knows whether that one is served.
         let before = before.filter(|_| !std::mem::take(&mut self.has_failed));
@@ -401,11 +406,11 @@ impl Compiler {
         let started = Instant::now();
         let Some(current) = &mut self.current else { return self.build_all() };
         let build = || {
-            if self.changed.is_empty() || self.changed.len() > CHANGED_MAX {
+            // Without one, it is names whose addresses changed.
+            if self.services.is_empty() || self.services.len() > CHANGED_MAX {
                 return translate::endpoints_only(&self.objects, &self.settings, current);
             }
-            let services = services(&self.changed);
-            translate::endpoints_of(&self.objects, &self.settings, current, &services)
+            translate::endpoints_of(&self.objects, &self.settings, current, &self.services)
         };
         match catch_unwind(AssertUnwindSafe(build)) {
             Ok(Some(endpoints)) => {
@@ -417,16 +422,17 @@ impl Compiler {
         }
         self.due = Relevance::None;
         self.changed.clear();
+        self.services.clear();
         self.publish_endpoints(started);
     }
 
     /// The endpoints of what is served, while what was built after it waits: an endpoint that has
-    /// gone must not stay for somebody's certificate. They are noted as changed all the same, being
-    /// part of what waits, too.
+    /// gone must not stay for somebody's certificate.
     fn pass_endpoints(&mut self) {
+        let services = std::mem::take(&mut self.services);
+        let Some(current) = self.current.as_mut().filter(|_| !services.is_empty()) else { return };
         let started = Instant::now();
-        let Some(current) = &mut self.current else { return };
-        let services = (self.changed.len() <= CHANGED_MAX).then(|| services(&self.changed));
+        let services = Some(services).filter(|services| services.len() <= CHANGED_MAX);
         let build = || {
             let services = services.as_ref();
             translate::endpoints_meanwhile(&self.objects, &self.settings, current, services)
@@ -527,11 +533,6 @@ impl Compiler {
         }
         true
     }
-}
-
-/// The Services that changed objects may be of: slices and `Endpoints` are noted by their name.
-fn services(changed: &BTreeSet<ObjectKey>) -> Services {
-    changed.iter().map(|key| (key.namespace.clone(), key.name.clone())).collect()
 }
 
 fn seconds_now() -> Option<i64> {
