@@ -333,8 +333,8 @@ impl Walk<'_> {
 }
 
 impl RuleHosts {
-    /// Adds paths to a host of a fragment, whose `places` are where its hosts are; a rule without any
-    /// names the host alone.
+    /// Adds paths to a host of a fragment, whose `places` are where its hosts are; a rule without
+    /// any names the host alone.
     fn add_paths(
         &self,
         fragment: &mut Fragment,

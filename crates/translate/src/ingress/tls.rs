@@ -142,7 +142,7 @@ impl Walk<'_> {
         }
     }
 
-    /// The rules whose hosts an entry speaks for that lists none; the first such entry has them all.
+    /// The rules whose hosts an entry speaks for that lists none; the first one has them all.
     fn spoken_for<'r>(&mut self, rules: &'r [HostRules], scope: &Scope<'_>) -> &'r [HostRules] {
         let before = self.tls.spoken_for;
         if before > 0 && before + rules.len() > SPOKEN_FOR_MAX {
