@@ -26,7 +26,9 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use model::{Diagnostic, Generation};
 use telemetry::{BuildKind, Telemetry};
 use translate::address::OwnListeners;
-use translate::{Memo, ObjectKey, ObjectStore, References, Services, Settings, Translation};
+use translate::{
+    Memo, ObjectKey, ObjectKind, ObjectStore, References, Services, Settings, Translation,
+};
 
 use crate::changes;
 use crate::cluster::Inflow;
@@ -81,6 +83,8 @@ pub(crate) struct Compiler {
     /// Services whose endpoints changed and are not served; of more than [`CHANGED_MAX`] the rest
     /// is not noted.
     services: Services,
+    /// Services that changed themselves and are not served; as many.
+    other_services: Services,
     /// The generation that is served.
     generation: Option<Generation>,
     /// How long the last build took until it was served.
@@ -136,6 +140,7 @@ impl Compiler {
             due: Relevance::None,
             changed: BTreeSet::new(),
             services: Services::new(),
+            other_services: Services::new(),
             generation: None,
             took: Duration::ZERO,
             has_failed: false,
@@ -257,10 +262,7 @@ impl Compiler {
                     _ => Relevance::Full,
                 };
                 self.due = self.due.max(relevance);
-                if relevance == Relevance::Endpoints && self.services.len() <= CHANGED_MAX {
-                    // Of slices and `Endpoints` that is the name of their Service.
-                    self.services.insert((key.namespace.clone(), key.name.clone()));
-                }
+                self.note(key, relevance);
                 if relevance != Relevance::None && self.changed.len() <= CHANGED_MAX {
                     self.changed.insert(key.clone());
                 }
@@ -273,6 +275,29 @@ impl Compiler {
         }
         if self.current.is_none() && self.objects.is_synced() {
             self.due = Relevance::Full;
+        }
+    }
+
+    /// Notes whose endpoints are others: of what is built, and, while that is held back, of what is
+    /// served.
+    fn note(&mut self, key: &ObjectKey, relevance: Relevance) {
+        let of_served = || {
+            let current = self.current.as_ref().filter(|_| self.hold.is_waiting());
+            current.map(|current| relevance::of(key, &current.references))
+        };
+        let noted = if key.kind == ObjectKind::Service {
+            if relevance == Relevance::None && of_served().is_none_or(|of| of == Relevance::None) {
+                return;
+            }
+            &mut self.other_services
+        } else if relevance == Relevance::Endpoints || of_served() == Some(Relevance::Endpoints) {
+            &mut self.services
+        } else {
+            return;
+        };
+        if noted.len() <= CHANGED_MAX {
+            // Of slices and `Endpoints` that is the name of their Service.
+            noted.insert((key.namespace.clone(), key.name.clone()));
         }
     }
 
@@ -362,6 +387,7 @@ impl Compiler {
             return false;
         }
         self.services.clear();
+        self.other_services.clear();
         let before = self.current.replace(translation);
         // After a failure nobody knows whether that one is served.
         let before = before.filter(|_| !std::mem::take(&mut self.has_failed));
@@ -423,30 +449,38 @@ impl Compiler {
         self.due = Relevance::None;
         self.changed.clear();
         self.services.clear();
+        self.other_services.clear();
         self.publish_endpoints(started);
     }
 
     /// The endpoints of what is served, while what was built after it waits: an endpoint that has
     /// gone must not stay for somebody's certificate.
     fn pass_endpoints(&mut self) {
-        let services = std::mem::take(&mut self.services);
-        let Some(current) = self.current.as_mut().filter(|_| !services.is_empty()) else { return };
-        let started = Instant::now();
-        let services = Some(services).filter(|services| services.len() <= CHANGED_MAX);
-        let build = || {
-            let services = services.as_ref();
-            translate::endpoints_meanwhile(&self.objects, &self.settings, current, services)
+        let mut services = std::mem::take(&mut self.services);
+        // By the ports that a Service had, slices of those that it has are none: they wait.
+        services.retain(|service| !self.other_services.contains(service));
+        let is_any = services.len().max(self.other_services.len()) <= CHANGED_MAX;
+        let Some(current) = self.current.as_mut().filter(|_| is_any && !services.is_empty()) else {
+            return;
         };
+        let started = Instant::now();
+        let build =
+            || translate::endpoints_meanwhile(&self.objects, &self.settings, current, &services);
         match catch_unwind(AssertUnwindSafe(build)) {
             Ok(Some(endpoints)) => current.endpoints = endpoints,
             Ok(None) => return,
             Err(panic) => return self.failed_short(BuildKind::Endpoints, started, &*panic),
         }
-        self.publish_endpoints(started);
+        if !self.publish_endpoints(started) {
+            // With what waited, which nobody would build any more.
+            self.due = Relevance::Full;
+        }
     }
 
-    fn publish_endpoints(&mut self, started: Instant) {
-        if self.publish(Change::EndpointsOnly, started) {
+    /// `false` when that panicked.
+    fn publish_endpoints(&mut self, started: Instant) -> bool {
+        let is_published = self.publish(Change::EndpointsOnly, started);
+        if is_published {
             if let Some(generation) = self.generation {
                 let telemetry = &self.outside.telemetry;
                 telemetry.build_served(BuildKind::Endpoints, &generation.to_string(), self.took);
@@ -454,6 +488,7 @@ impl Compiler {
             tracing::debug!(took_us = self.took.as_micros(), "serving other endpoints");
         }
         self.pace.built(false, started, Instant::now());
+        is_published
     }
 
     /// A whole build, which does without what the short one went by, may succeed.

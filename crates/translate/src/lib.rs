@@ -167,8 +167,8 @@ pub fn endpoints_of(
     is_all.then_some(table)
 }
 
-/// The endpoints of some Services, or of all, while a translation waits: what is to be said of
-/// upstreams that have no endpoints any more, or their first, is said by that.
+/// As [`endpoints_of`], while a translation waits: what is to be said of upstreams that have no
+/// endpoints any more, or their first, is said by that.
 ///
 /// `None` when `previous` is no whole translation.
 #[must_use]
@@ -176,13 +176,9 @@ pub fn endpoints_meanwhile(
     objects: &ObjectStore,
     settings: &Settings,
     previous: &Translation,
-    services: Option<&Services>,
+    services: &Services,
 ) -> Option<EndpointTable> {
-    let found = match services {
-        Some(services) => endpoints_where(objects, settings, previous, is_one_of(services)),
-        None => endpoints_where(objects, settings, previous, |_, _| true),
-    };
-    found.map(|(table, _)| table)
+    endpoints_where(objects, settings, previous, is_one_of(services)).map(|(table, _)| table)
 }
 
 /// Namespaces and names of Services.

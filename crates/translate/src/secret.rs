@@ -5,11 +5,12 @@
 
 mod private_key;
 
+use std::collections::HashSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::Secret;
-use model::{CertificateId, KeyPair};
+use model::{CertificateId, Hostname, KeyPair};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::sign::CertifiedKey;
 use rustls::{Error, InconsistentKeys};
@@ -24,6 +25,9 @@ use crate::objects::ContentHash;
 
 /// Chains longer than this are refused: no client follows them.
 const CHAIN_LENGTH_MAX: usize = 16;
+
+/// Names of a certificate that a message tells.
+const NAMES_TOLD_MAX: usize = 5;
 
 /// Bits of an RSA key at least, as the cryptography library has it.
 const RSA_BITS_MIN: usize = 2048;
@@ -44,6 +48,7 @@ const WEAK: &[(&str, &str)] = &[
 pub(crate) struct ReadCertificate {
     pub(crate) id: CertificateId,
     pub(crate) names: Vec<Box<str>>,
+    covered: Covered,
     pub(crate) not_before: i64,
     pub(crate) not_after: i64,
     /// The digest of a signature in the chain that clients no longer believe.
@@ -58,16 +63,44 @@ impl PartialEq for ReadCertificate {
     }
 }
 
+/// The names of a certificate, to be looked up: it may have thousands, and an Ingress as many
+/// hosts.
+#[derive(Clone, Debug)]
+struct Covered(Arc<HashSet<Hostname>>);
+
+impl Covered {
+    fn by(names: &[Box<str>]) -> Self {
+        Self(Arc::new(names.iter().filter_map(|name| Hostname::parse(name).ok()).collect()))
+    }
+}
+
 impl ReadCertificate {
     /// Whether a subject alternative name covers this host (RFC 6125: one label per star).
-    pub(crate) fn covers(&self, host: &model::Hostname) -> bool {
-        self.names.iter().any(|name| match host {
-            model::Hostname::Exact(host) => {
-                model::Hostname::parse(name).is_ok_and(|pattern| pattern.covers(host))
+    pub(crate) fn covers(&self, host: &Hostname) -> bool {
+        let Covered(names) = &self.covered;
+        match host {
+            Hostname::Exact(name) => {
+                let above = || name.split_once('.').map(|(_, above)| above.into());
+                names.contains(host)
+                    || above().is_some_and(|above| names.contains(&Hostname::Wildcard(above)))
             }
-            model::Hostname::Wildcard(suffix) => name.strip_prefix("*.") == Some(suffix),
-            model::Hostname::Any => false,
-        })
+            Hostname::Wildcard(_) => names.contains(host),
+            Hostname::Any => false,
+        }
+    }
+
+    /// Some of its names, in words.
+    pub(crate) fn some_names(&self) -> String {
+        if self.names.is_empty() {
+            return "no name; a common name alone does not count".to_owned();
+        }
+        let told: Vec<&str> = self.names.iter().take(NAMES_TOLD_MAX).map(|name| &**name).collect();
+        let mut text = told.join(", ");
+        if let Some(more) = self.names.len().checked_sub(NAMES_TOLD_MAX).filter(|more| *more > 0) {
+            // A String takes every write.
+            let _ = write!(text, " and {more} more");
+        }
+        text
     }
 }
 
@@ -91,6 +124,7 @@ pub(crate) fn read(secret: &Secret) -> Result<ReadCertificate, String> {
     })?;
     Ok(ReadCertificate {
         id: id(&chain, &private_key::der(&key)),
+        covered: Covered::by(&names),
         names,
         not_before,
         not_after,

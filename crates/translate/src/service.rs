@@ -228,15 +228,23 @@ fn targets(port: &ServicePort, wanted: &WantedPort) -> bool {
     }
 }
 
+/// Ports of a Service that a message tells.
+const PORTS_TOLD_MAX: usize = 10;
+
 fn report_port_not_found(ports: &[ServicePort], wanted: &Wanted<'_>, scope: &Scope<'_>) {
     let service = format!("{}/{}", wanted.namespace, wanted.service);
     let known: Vec<String> = ports
         .iter()
+        .take(PORTS_TOLD_MAX)
         .map(|port| match &port.name {
             Some(name) => format!("{} ({name})", port.port),
             None => port.port.to_string(),
         })
         .collect();
+    let more = match ports.len().saturating_sub(PORTS_TOLD_MAX) {
+        0 => String::new(),
+        more => format!(" and {more} more"),
+    };
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
     let help = ports.iter().find(|port| targets(port, wanted.port)).map(|port| {
         format!("{} is the targetPort; name the Service's own port {}", wanted.port, port.port)
@@ -244,7 +252,7 @@ fn report_port_not_found(ports: &[ServicePort], wanted: &Wanted<'_>, scope: &Sco
     scope.at("port").report_with(
         Code::PortNotFound,
         Effect::RouteResponds(503),
-        format!("Service {service} has no port {}; it has: {known}", wanted.port),
+        format!("Service {service} has no port {}; it has: {known}{more}", wanted.port),
         help,
         Vec::new(),
     );

@@ -8,13 +8,17 @@ use translate::Translation;
 
 use super::Compiler;
 use crate::changes::{RouteChanges, route_count};
-use crate::{Change, cluster};
+use crate::{Change, cluster, resolve};
 
 impl Compiler {
     /// Lays the current translation out for others and tells the report.
     pub(super) fn share(&mut self, merged: Option<EndpointTable>) {
         let Some(current) = &self.current else { return };
         let mut served = current.clone();
+        if merged.is_none() && !self.known_names.is_empty() {
+            let (known, own) = (&self.known_names, &self.own_listeners);
+            self.from_names = resolve::merge(&current.model, known, own, &mut served.endpoints);
+        }
         served.report = self.full_report();
         if let Some(merged) = merged {
             served.endpoints = merged;

@@ -96,20 +96,36 @@ fn requirement<'a>(tokens: &mut Peekable<impl Iterator<Item = Token<'a>>>) -> Re
     }
 }
 
-/// Values in parentheses. Between two commas, and where there are none, is the empty value.
-fn set<'a>(operator: &str, tokens: &mut impl Iterator<Item = Token<'a>>) -> Result<(), String> {
+/// Values in parentheses, where there may be none; between two commas, before the first and after
+/// the last is the empty value. As the API server does, it takes two commas together.
+fn set<'a>(
+    operator: &str,
+    tokens: &mut Peekable<impl Iterator<Item = Token<'a>>>,
+) -> Result<(), String> {
+    let (comma, end) = (Token::Sign(","), Token::Sign(")"));
     if tokens.next() != Some(Token::Sign("(")) {
         return Err(format!("`{operator}` without values in parentheses"));
     }
-    let mut before = Token::Sign("(");
+    if tokens.next_if_eq(&end).is_some() {
+        return Ok(());
+    }
     loop {
-        match (before, tokens.next()) {
-            (_, Some(Token::Sign(")"))) => return Ok(()),
-            (Token::Sign(_), Some(word @ Token::Word(_))) => {
+        match tokens.next() {
+            Some(word @ Token::Word(_)) => {
                 is_label_value(word)?;
-                before = word;
+                if tokens.next_if_eq(&end).is_some() {
+                    return Ok(());
+                }
+                if tokens.peek() != Some(&comma) {
+                    return Err(format!("the values of `{operator}` do not end with `)`"));
+                }
             }
-            (_, Some(comma @ Token::Sign(","))) => before = comma,
+            Some(Token::Sign(",")) => {
+                if tokens.next_if_eq(&end).is_some() {
+                    return Ok(());
+                }
+                tokens.next_if_eq(&comma);
+            }
             _ => return Err(format!("the values of `{operator}` do not end with `)`")),
         }
     }
@@ -175,6 +191,8 @@ mod tests {
             "a notin (b,)",
             "a in (,b)",
             "a in (,)",
+            "a in (b,,c)",
+            "a in (b,,,)",
             "a in ()",
             "a>1",
             "a<1",
@@ -201,6 +219,8 @@ mod tests {
             "a in b",
             "a<-1",
             "a in (b",
+            "a in (b,,)",
+            "a in (,,)",
             "a in",
             "a>b",
             "a>",

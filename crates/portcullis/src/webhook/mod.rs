@@ -300,7 +300,11 @@ async fn validate(
     turn: OwnedSemaphorePermit,
     shared: &Shared,
 ) -> Result<(Vec<u8>, Verdict), Failure> {
-    let read = tokio::task::spawn_blocking(move || (review::read(&body.bytes), turn));
+    let read = tokio::task::spawn_blocking(move || {
+        // All of it, with what it has of the bytes of all.
+        let body = body;
+        (review::read(&body.bytes), turn)
+    });
     // A panic there was printed when it happened.
     let (question, _turn) = read.await.map_err(|_| Failure::Unreadable)?;
     let mut question = question.map_err(Failure::Malformed)?;
@@ -345,7 +349,7 @@ async fn read(
     Ok(Body { bytes: kept, _counted: counted })
 }
 
-/// So many of what others have as well, as soon as they are free.
+/// A turn, or so many bytes, as soon as they are free.
 async fn turn(
     of: &Arc<Semaphore>,
     count: usize,

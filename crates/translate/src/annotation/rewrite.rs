@@ -8,10 +8,17 @@ use model::{ClosedReason, Code};
 
 use super::{Reader, value};
 
+/// Longer targets are refused, as longer patterns are.
+const TARGET_BYTES_MAX: usize = 4096;
+
 pub(super) fn read(reader: &Reader<'_>) -> (Option<Rewrite>, Option<ClosedReason>) {
     let Some(found) = reader.value("rewrite-target") else { return (None, None) };
     let target = found.text.as_str();
-    let problem = if !value::is_path_with_captures(target) {
+    let problem = if target.len() > TARGET_BYTES_MAX {
+        // Every path of the Ingress has it.
+        let message = format!("a target is at most {TARGET_BYTES_MAX} bytes");
+        return (None, Some(reader.refuse(&found, Code::InvalidAnnotationValue, message)));
+    } else if !value::is_path_with_captures(target) {
         "has characters that no path of ingress-nginx may have"
     } else if !(target.starts_with('/') || target.starts_with('$')) {
         "begins neither with `/` nor with a capture"

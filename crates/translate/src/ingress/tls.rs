@@ -234,11 +234,7 @@ impl Walk<'_> {
         if let Some(found) = &certificate
             && !found.covers(host)
         {
-            let names = if found.names.is_empty() {
-                "no name; a common name alone does not count".to_owned()
-            } else {
-                found.names.join(", ")
-            };
+            let names = found.some_names();
             let effect = match self.dialect {
                 Dialect::Kubernetes => Effect::None,
                 Dialect::Nginx => Effect::DefaultCertificate,
@@ -258,8 +254,8 @@ impl Walk<'_> {
 
 fn report_too_many(scope: &Scope<'_>) {
     scope.report(
-        Code::InvalidObject,
-        Effect::DefaultCertificate,
+        Code::TlsConflict,
+        Effect::FieldIgnored,
         "the entries of this Ingress speak for too many hosts of its rules together; this one speaks \
          for those alone that it lists",
     );
