@@ -51,6 +51,14 @@ pub(crate) struct Claim<'f> {
     pub(crate) rule: &'f PathRule,
 }
 
+impl Claim<'_> {
+    /// Whether it is `/` by the name of a pattern: then the first whose path cannot be read has its
+    /// place before it.
+    pub(crate) fn is_everything(&self) -> bool {
+        self.rule.is_regex && matches_everything(&self.rule.path)
+    }
+}
+
 /// The virtual hosts of these fragments, which come oldest first: all, or `only` some. Reports what
 /// concerns no single host; what concerns one is kept in the memo.
 pub(crate) fn hosts(
@@ -211,16 +219,14 @@ impl<'f> HostDraft<'f> {
         unreadable.chain(all().filter(|claim| !claim.rule.takes_rest))
     }
 
-    /// What has the place of a claim before it: where the claim is `/` by the name of a pattern,
-    /// the first whose path cannot be read.
-    pub(crate) fn takes_place_of(&self, claim: Claim<'f>) -> Option<Claim<'f>> {
-        let is_everything = claim.rule.is_regex && matches_everything(&claim.rule.path);
-        let first = is_everything.then(|| self.claims().next()).flatten()?;
-        first.rule.takes_rest.then_some(first)
+    /// The first claim whose path cannot be read.
+    pub(crate) fn first_unreadable(&self) -> Option<Claim<'f>> {
+        self.claims().next().filter(|claim| claim.rule.takes_rest)
     }
 
     fn kubernetes_routes(&self, reports: &Reports) -> Vec<Route> {
         let mut chosen = Chosen::new(self, reports);
+        let unreadable = self.first_unreadable();
         for claim in self.claims() {
             let kind = match claim.rule.path_type {
                 _ if claim.rule.is_regex => PathKind::Regex,
@@ -233,7 +239,7 @@ impl<'f> HostDraft<'f> {
             let path = Some(&*claim.rule.path).filter(|_| is_literal).and_then(canonical);
             let path = path.map_or_else(|| claim.rule.path.clone(), Into::into);
             let path = PathMatch::new(kind, path);
-            if let Some(first) = self.takes_place_of(claim) {
+            if let Some(first) = unreadable.filter(|_| claim.is_everything()) {
                 chosen.add(path.clone(), first);
             }
             chosen.add(path, claim);

@@ -5,6 +5,7 @@
 //! list of patterns, compared without regard to case and anchored at the start alone.
 
 use std::cmp::Reverse;
+use std::collections::HashSet;
 
 use model::{
     Action, Code, Effect, PathKind, PathMatch, Redirect, RedirectTarget, Route, RoutePolicy,
@@ -58,13 +59,14 @@ fn literal_routes(host: &HostDraft<'_>, has_root: bool, reports: &Reports) -> Ve
 /// 301 to the path with a slash, wherever a rule has one at its end and nothing has it without.
 fn slash_redirects(host: &HostDraft<'_>, chosen: &Chosen<'_, '_>) -> Vec<Route> {
     let mut redirects: Vec<Route> = Vec::new();
+    let mut redirected: HashSet<&str> = HashSet::new();
     for claim in host.claims() {
         let Some(bare) = claim.rule.path.strip_suffix('/').filter(|bare| !bare.is_empty()) else {
             continue;
         };
         let is_taken = chosen.contains(PathKind::Exact, bare)
             || chosen.contains(PathKind::Prefix, bare)
-            || redirects.iter().any(|redirect| *redirect.path.value == *bare);
+            || !redirected.insert(bare);
         if is_taken {
             continue;
         }
@@ -125,14 +127,17 @@ fn ordered_routes(
         let path = &claim.rule.path;
         (Reverse(path.chars().count()), Reverse(path.clone()))
     });
+    let exact = claims.iter().filter(|claim| claim.rule.path_type == PathType::Exact);
+    let exact: HashSet<&str> = exact.map(|claim| &*claim.rule.path).collect();
     let mut chosen = Chosen::new(host, reports);
+    let unreadable = host.first_unreadable();
     for claim in &claims {
-        let pattern = pattern_of(*claim, &claims, leaves);
+        let pattern = pattern_of(*claim, &exact, leaves);
         if !claim.rule.is_regex && !is_root(*claim) {
             report_scope(*claim, host, reports);
         }
         let path = PathMatch::new(PathKind::RegexIgnoreCase, pattern);
-        if let Some(first) = host.takes_place_of(*claim) {
+        if let Some(first) = unreadable.filter(|_| claim.is_everything()) {
             chosen.add(path.clone(), first);
         }
         chosen.add(path, *claim);
@@ -144,7 +149,7 @@ fn ordered_routes(
 
 /// A path that is no pattern by its own wish is read as one all the same. A plain prefix leaves the
 /// path itself to an exact rule of the same path.
-fn pattern_of(claim: Claim<'_>, claims: &[Claim<'_>], leaves: &Leaves) -> Box<str> {
+fn pattern_of(claim: Claim<'_>, exact: &HashSet<&str>, leaves: &Leaves) -> Box<str> {
     let rule = claim.rule;
     if rule.is_regex {
         return rule.path.clone();
@@ -155,7 +160,7 @@ fn pattern_of(claim: Claim<'_>, claims: &[Claim<'_>], leaves: &Leaves) -> Box<st
     };
     let beside_exact = rule.path_type == PathType::Prefix
         && !rule.path.ends_with('/')
-        && claims.iter().any(|c| c.rule.path_type == PathType::Exact && c.rule.path == rule.path);
+        && exact.contains(&*rule.path);
     if beside_exact {
         pattern.push('/');
     }
