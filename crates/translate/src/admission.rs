@@ -20,7 +20,7 @@ use crate::merge;
 use crate::objects::{Object, ObjectKind, ObjectStore};
 use crate::order::Age;
 use crate::ownership;
-use crate::scope::{Reports, Scope};
+use crate::scope::{Reports, Scope, is_summary};
 use crate::settings::{HostOwnership, Settings};
 use crate::tls;
 
@@ -112,8 +112,8 @@ pub fn review(
 ///
 /// Entries of lists move when others come and go before them: what is known at its very place is
 /// known, and else what was known as often in some entry of the same list.
-fn against(known: &[Diagnostic], found: Vec<Diagnostic>) -> Vec<(Diagnostic, bool)> {
-    let known: BTreeSet<Place<'_>> = known.iter().map(place).collect();
+fn against(known_all: &[Diagnostic], found: Vec<Diagnostic>) -> Vec<(Diagnostic, bool)> {
+    let known: BTreeSet<Place<'_>> = known_all.iter().map(place).collect();
     let places: BTreeSet<Place<'_>> = found.iter().map(place).collect();
     let mut moved: BTreeMap<Place<'_, String>, usize> = BTreeMap::new();
     for gone in known.difference(&places) {
@@ -126,7 +126,14 @@ fn against(known: &[Diagnostic], found: Vec<Diagnostic>) -> Vec<(Diagnostic, boo
             _ => drop(new.insert(*found)),
         }
     }
-    let is_new: Vec<bool> = found.iter().map(|found| new.contains(&place(found))).collect();
+    // Of what there were too many of to be told, nobody knows which are new: who mends one of them
+    // must not be refused for the next.
+    let untold: BTreeSet<(Code, &ObjectRef)> =
+        known_all.iter().filter(|d| is_summary(d)).map(|d| (d.code, &d.object)).collect();
+    let is_new = |found: &Diagnostic| {
+        new.contains(&place(found)) && !untold.contains(&(found.code, &found.object))
+    };
+    let is_new: Vec<bool> = found.iter().map(is_new).collect();
     found.into_iter().zip(is_new).collect()
 }
 

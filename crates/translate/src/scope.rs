@@ -31,6 +31,14 @@ impl Reports {
     }
 }
 
+/// What is said after their number of those that are not told.
+const MORE: &str = " more of this kind, of which this is the first";
+
+/// Whether it stands for others that are not told.
+pub(crate) fn is_summary(found: &Diagnostic) -> bool {
+    found.message.ends_with(MORE)
+}
+
 /// Of each object and code the first [`ALIKE_MAX`], and how many more there are: reports are copied
 /// and compared with every change of anything.
 pub(crate) fn capped(mut kept: Vec<Diagnostic>) -> Vec<Diagnostic> {
@@ -50,7 +58,7 @@ pub(crate) fn capped(mut kept: Vec<Diagnostic>) -> Vec<Diagnostic> {
     });
     kept.extend(more.into_iter().map(|(alike, first)| {
         let count = counts.get(&alike).copied().unwrap_or_default().saturating_sub(ALIKE_MAX);
-        let message = format!("{count} more of this kind, of which this is the first");
+        let message = format!("{count}{MORE}");
         Diagnostic { message, help: None, related: Vec::new(), ..first }
     }));
     kept.shrink_to_fit();

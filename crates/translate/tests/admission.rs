@@ -217,6 +217,22 @@ fn a_mistake_that_is_made_once_more_is_refused_where_it_is_new() {
 }
 
 #[test]
+fn who_mends_one_of_more_mistakes_than_are_told_is_let_through() {
+    let world = World::new(HostOwnership::Off, &[]);
+    let hosts: Vec<String> = (0..150).map(|index| format!("h{index}.test")).collect();
+    let paths: Vec<String> = (0..150).map(|index| format!("bad{index}")).collect();
+    let written = |mended: usize| {
+        let path = |index: usize| if index < mended { "/good" } else { &*paths[index] };
+        let all: Vec<(&str, &str)> = (0..150).map(|index| (&*hosts[index], path(index))).collect();
+        rules(&all)
+    };
+    let verdict = world.says(&written(1), Some(&written(0)));
+    assert_eq!(codes(&verdict.denied), [""; 0]);
+    let verdict = world.says(&written(0), None);
+    assert_eq!(verdict.denied.len(), 101);
+}
+
+#[test]
 fn an_annotation_that_was_wrong_stays_one_mistake_with_another_rule() {
     let world = World::new(HostOwnership::Off, &[]);
     let nginx = "nginx.ingress.kubernetes.io";
