@@ -2,8 +2,8 @@
 //! come from the source.
 //!
 //! A change of a certificate's name must not serve another certificate in between. But everything
-//! waits then, and whoever may write an Ingress can name what was never read, again and again: each
-//! namespace has so much of everybody's time, and no more.
+//! but endpoints waits then, and whoever may write an Ingress can name what was never read, again
+//! and again: each namespace has so much of everybody's time, and no more.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
